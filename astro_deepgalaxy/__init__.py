@@ -1,0 +1,37 @@
+"""Deduce the physical state of a galaxy merger from its image.
+
+Public names are loaded when they are first used, so that ``import astro_deepgalaxy`` stays
+light: neither TensorFlow, Keras, numba nor matplotlib is imported here.
+"""
+
+from importlib import import_module
+
+import pluggy
+
+hookimpl = pluggy.HookimplMarker("astro_deepgalaxy")
+
+_PUBLIC = {
+    "Cutout": "astro_deepgalaxy.cutout",
+    "CutoutStore": "astro_deepgalaxy.store",
+    "Flag": "astro_deepgalaxy.flags",
+    "MergerClassifier": "astro_deepgalaxy.tasks.classify",
+    "Recipe": "astro_deepgalaxy.preprocess",
+    "TimeScale": "astro_deepgalaxy.labels",
+    "read_cutout": "astro_deepgalaxy.io",
+}
+
+__all__ = ["__version__", "hookimpl", *_PUBLIC]
+
+
+def __getattr__(name):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("astro-deepgalaxy")
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,146 @@
+"""What the package itself offers, through the same hooks as a stranger's plugin."""
+
+from . import hookimpl
+from .specs import BackboneSpec, CommandSpec, EngineSpec, ReaderSpec, StepSpec, TaskSpec, TrainerSpec
+
+
+@hookimpl
+def register_readers():
+    """FITS images and pictures."""
+    fits = tuple(
+        stem + packed
+        for stem in (".fits", ".fit", ".fts")
+        for packed in ("", ".gz", ".bz2", ".fz")
+    )
+    return [
+        ReaderSpec(
+            name="fits",
+            factory="astro_deepgalaxy.io.fits:read_fits",
+            summary="FITS images: plain, compressed, multi-extension, cubes of bands",
+            suffixes=fits,
+        ),
+        ReaderSpec(
+            name="picture",
+            factory="astro_deepgalaxy.io.pictures:read_picture",
+            summary="JPEG and PNG pictures, in colour or grey",
+            suffixes=(".jpg", ".jpeg", ".png"),
+        ),
+    ]
+
+
+@hookimpl
+def register_steps():
+    """The steps of a recipe."""
+    module = "astro_deepgalaxy.preprocess"
+    return [
+        StepSpec(
+            name="background",
+            factory=f"{module}.background:Background",
+            summary="Subtract the sky, with sources masked",
+        ),
+        StepSpec(
+            name="align",
+            factory=f"{module}.align:Align",
+            summary="Reproject north-up to a common pixel scale",
+        ),
+        StepSpec(
+            name="bands",
+            factory=f"{module}.bands:Bands",
+            summary="Choose bands by name, or combine them into luminance",
+        ),
+        StepSpec(
+            name="crop",
+            factory=f"{module}.crop:Crop",
+            summary="Cut a square around a position or the brightest source",
+        ),
+        StepSpec(
+            name="resize",
+            factory=f"{module}.resize:Resize",
+            summary="Resample to a number of pixels a side",
+        ),
+        StepSpec(
+            name="stretch",
+            factory=f"{module}.stretch:Stretch",
+            summary="Map the pixels to [0, 1] by an arcsinh",
+        ),
+    ]
+
+
+@hookimpl
+def register_trainers():
+    """The trainer of this machine."""
+    return [
+        TrainerSpec(
+            name="local",
+            factory="astro_deepgalaxy.trainers.local:LocalTrainer",
+            summary="Train in this process, with checkpoints",
+        )
+    ]
+
+
+@hookimpl
+def register_engines():
+    """The engine that trains also predicts."""
+    return [
+        EngineSpec(
+            name="keras",
+            factory="astro_deepgalaxy.engines.keras:KerasEngine",
+            summary="Predict with Keras on TensorFlow",
+        )
+    ]
+
+
+@hookimpl
+def register_tasks():
+    """The questions the package answers."""
+    return [
+        TaskSpec(
+            name="classify",
+            factory="astro_deepgalaxy.tasks.classify:MergerClassifier",
+            summary="The time of a merger and its stage, from its image",
+            outputs=("time_class", "stage"),
+            targets=("time_since_pericentre", "stage"),
+            losses=("categorical_crossentropy", "categorical_crossentropy"),
+            columns=(
+                "time_class",
+                "time_since_pericentre",
+                "time_lower",
+                "time_upper",
+                "time_probabilities",
+                "stage",
+                "stage_probabilities",
+            ),
+        )
+    ]
+
+
+@hookimpl
+def register_commands():
+    """The commands of ``astro-deepgalaxy``."""
+    summaries = {
+        "quickstart": "Simulate mergers, train on some, predict the others, and report",
+        "simulate": "Simulate galaxy mergers and observe them as FITS images",
+        "preprocess": "Turn images into a store of network-ready cutouts",
+        "train": "Train a model from a TOML run file",
+        "predict": "Write a catalogue of mergers from images",
+        "plugins": "List and check plugins",
+    }
+    return [
+        CommandSpec(
+            name=name, factory=f"astro_deepgalaxy.cli.{name}:{name}", summary=summary
+        )
+        for name, summary in summaries.items()
+    ]
+
+
+@hookimpl
+def register_backbones():
+    """A small network of our own and the families of `keras.applications`."""
+    return [
+        BackboneSpec(
+            name="simple",
+            factory="astro_deepgalaxy.backbones.simple:simple",
+            summary="A few plain convolutions: small data sets, quick runs",
+            min_size=32,
+        ),
+    ]

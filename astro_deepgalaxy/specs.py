@@ -1,0 +1,168 @@
+"""What a plugin may offer: descriptions as plain data; nothing heavy is imported until asked for."""
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar
+
+__all__ = [
+    "BackboneSpec",
+    "CommandSpec",
+    "EngineSpec",
+    "IndexSpec",
+    "ReaderSpec",
+    "Spec",
+    "StepSpec",
+    "TaskSpec",
+    "TrainerSpec",
+]
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One thing that a plugin offers.
+
+    Attributes
+    ----------
+    name : str
+        Short name: lower-case words joined by ``_`` or ``-``.
+    factory : str
+        ``"module:callable"``, imported when the thing is first used.
+    summary : str
+        One sentence for listings.
+    requires : tuple of str
+        Modules that must be importable for the factory to work (optional dependencies).
+
+    Raises
+    ------
+    ValueError
+        If the name or the factory is not of that form.
+    """
+
+    kind: ClassVar[str] = ""
+
+    name: str
+    factory: str
+    summary: str = ""
+    requires: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"{type(self).__name__}: the name {self.name!r} must be lower-case letters and "
+                "digits in words joined by '_' or '-'"
+            )
+        if not isinstance(self.factory, str) or not _FACTORY.fullmatch(self.factory):
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: the factory {self.factory!r} must be "
+                "'module:callable'"
+            )
+
+    def load(self):
+        """Import the factory.
+
+        Returns
+        -------
+        callable
+            What `factory` names.
+        """
+        module, _, attribute = self.factory.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec(Spec):
+    """A feature extractor: ``factory(input_shape, **options) -> keras.Model``.
+
+    The model is functional and fully convolutional, takes one batch (n, y, x, channel) in [0, 1]
+    and returns a dict of feature maps ``{"stage1": ..., "stageN": ...}``, finest first.
+
+    Attributes
+    ----------
+    min_size : int
+        Smallest image side in pixels.
+    channels : tuple of int
+        The channel counts it takes; empty when any will do.
+    """
+
+    kind: ClassVar[str] = "backbone"
+
+    min_size: int = 32
+    channels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
+    """A question asked of the network: the factory is a scikit-learn-style estimator class.
+
+    Attributes
+    ----------
+    outputs : tuple of str
+        Names of the network outputs that the task trains and reads.
+    targets : tuple of str
+        Columns of the label table that it learns from.
+    losses : tuple of str
+        The loss of each output.
+    columns : tuple of str
+        Columns that it adds to a catalogue.
+    """
+
+    kind: ClassVar[str] = "task"
+
+    outputs: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec(Spec):
+    """Who trains: ``factory(**options)`` returns an object with ``fit(job) -> TrainingResult``."""
+
+    kind: ClassVar[str] = "trainer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec(Spec):
+    """Who predicts: ``factory(network, **options)`` returns ``predict(batch) -> dict of arrays``."""
+
+    kind: ClassVar[str] = "engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSpec(Spec):
+    """A vector index: ``factory(vectors, **options)`` returns ``query(vectors, k)``."""
+
+    kind: ClassVar[str] = "index"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSpec(Spec):
+    """An image format: ``factory(path, **options) -> Cutout``.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+        File name endings in lower case, compression included (``".fits.gz"``).
+    """
+
+    kind: ClassVar[str] = "reader"
+
+    suffixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec(Spec):
+    """A preprocessing step: a frozen dataclass whose instances map a Cutout to a Cutout."""
+
+    kind: ClassVar[str] = "step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command of ``astro-deepgalaxy``: the factory is a `click.Command`."""
+
+    kind: ClassVar[str] = "command"
