@@ -7,7 +7,8 @@ import numpy as np
 import zarr
 from astropy.table import QTable, vstack
 
-from ..jobs import atomic_folder, atomic_path
+from ..io.tables import write_table
+from ..jobs import atomic_folder
 
 __all__ = ["CutoutStore"]
 
@@ -34,7 +35,7 @@ class CutoutStore:
     def __init__(self, path):
         self.path = Path(path)
         try:
-            group = zarr.open_group(self.path, mode="r+")
+            group = zarr.open_group(self.path, mode="r")
             if group.attrs.get("format") != _FORMAT:
                 raise ValueError("it is some other Zarr group")
             if group.attrs["version"] > _VERSION:
@@ -201,9 +202,8 @@ class CutoutStore:
                 f"{self.path}: shard {shard} takes {expected[0]} images of {expected[1:]} and as "
                 f"many table rows; got images {images.shape} and {len(table)} rows"
             )
-        self.images[rows] = images
-        with atomic_path(self._table_file(shard)) as partial:
-            QTable(table, copy=False).write(partial, format="fits")
+        zarr.open_array(self.path / "images", mode="r+")[rows] = images
+        write_table(table, self._table_file(shard))
         self._table = None
 
     @property
@@ -223,6 +223,7 @@ class CutoutStore:
                 )
             parts = [QTable.read(self._table_file(shard)) for shard in range(self.n_shards)]
             self._table = vstack(parts, metadata_conflicts="silent")
+            self._table.convert_bytestring_to_unicode()
         return self._table
 
     def load(self, rows):
