@@ -1,16 +1,22 @@
 """What the package itself offers, through the same hooks as a stranger's plugin."""
 
 from . import hookimpl
-from .specs import BackboneSpec, CommandSpec, EngineSpec, ReaderSpec, StepSpec, TaskSpec, TrainerSpec
+from .specs import (
+    BackboneSpec,
+    CommandSpec,
+    EngineSpec,
+    ReaderSpec,
+    StepSpec,
+    TaskSpec,
+    TrainerSpec,
+)
 
 
 @hookimpl
 def register_readers():
     """FITS images and pictures."""
     fits = tuple(
-        stem + packed
-        for stem in (".fits", ".fit", ".fts")
-        for packed in ("", ".gz", ".bz2", ".fz")
+        stem + packed for stem in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".bz2", ".fz")
     )
     return [
         ReaderSpec(
@@ -126,9 +132,7 @@ def register_commands():
         "plugins": "List and check plugins",
     }
     return [
-        CommandSpec(
-            name=name, factory=f"astro_deepgalaxy.cli.{name}:{name}", summary=summary
-        )
+        CommandSpec(name=name, factory=f"astro_deepgalaxy.cli.{name}:{name}", summary=summary)
         for name, summary in summaries.items()
     ]
 

@@ -26,11 +26,15 @@ class FlagDefinition:
 
 
 FLAGS = (
-    FlagDefinition(0, "unreadable", "The file could not be read as an image; the row has no result."),
+    FlagDefinition(
+        0, "unreadable", "The file could not be read as an image; the row has no result."
+    ),
     FlagDefinition(1, "preprocess_failed", "A step of the recipe failed; the row has no result."),
     FlagDefinition(2, "no_data", "The image has no finite, unmasked pixel; the row has no result."),
     FlagDefinition(3, "missing_data", "Part of the image is masked; the gaps were filled."),
-    FlagDefinition(4, "no_wcs", "The image has no celestial WCS; its pixels were kept as they are."),
+    FlagDefinition(
+        4, "no_wcs", "The image has no celestial WCS; its pixels were kept as they are."
+    ),
     FlagDefinition(5, "picture", "A JPEG or PNG: counts as stretched already, and is not again."),
     FlagDefinition(6, "no_source", "No source was detected; the crop is centred on the image."),
     FlagDefinition(7, "no_redshift", "No redshift was given, so the image was not put in kpc."),

@@ -1,4 +1,4 @@
-"""What a plugin may offer: descriptions as plain data; nothing heavy is imported until asked for."""
+"""What a plugin may offer, as plain data: nothing heavy is imported until asked for."""
 
 import re
 from dataclasses import dataclass
@@ -127,7 +127,7 @@ class TrainerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec(Spec):
-    """Who predicts: ``factory(network, **options)`` returns ``predict(batch) -> dict of arrays``."""
+    """Who predicts: ``factory(network, **options)`` returns an object with ``predict(batch)``."""
 
     kind: ClassVar[str] = "engine"
 

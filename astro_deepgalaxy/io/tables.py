@@ -9,7 +9,7 @@ from astropy.table import QTable
 
 from ..jobs import atomic_path
 
-__all__ = ["write_table"]
+__all__ = ["check_table_suffix", "write_table"]
 
 _FORMATS = {
     ".csv": "ascii.csv",
@@ -18,6 +18,27 @@ _FORMATS = {
     ".vot": "votable",
     ".parquet": "parquet",
 }
+
+
+def check_table_suffix(path):
+    """Refuse a name that `write_table` cannot write, before any work is done.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        File to be written.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not that of a known format.
+    """
+    suffix = Path(path).suffix
+    if suffix.lower() not in _FORMATS:
+        raise ValueError(
+            f"{path}: cannot write a table with the suffix {suffix!r}; "
+            f"use one of {', '.join(_FORMATS)}"
+        )
 
 
 def write_table(table, path):
@@ -36,11 +57,7 @@ def write_table(table, path):
         If the suffix is not one of these.
     """
     path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
-        raise ValueError(
-            f"{path}: cannot write a table with the suffix {path.suffix!r}; "
-            f"use one of {', '.join(_FORMATS)}"
-        )
+    check_table_suffix(path)
     table = QTable(table, copy=False)
     if path.suffix.lower() == ".fits":
         # FITS strings are bytes: names that are not ASCII are kept as UTF-8.

@@ -1,0 +1,1 @@
+"""Questions asked of the network, as scikit-learn-style estimators."""
