@@ -146,9 +146,9 @@ class TimeScale:
         numpy.ndarray of int
             Class numbers; -1 where the time is outside the scale or not finite.
         """
-        offset = (u.Quantity(time).to_value(u.Myr) - self.start) / self.step
-        inside = (offset >= 0) & (offset < self.n)
-        return np.where(inside, np.floor(np.where(inside, offset, 0)), -1).astype(int)
+        time = u.Quantity(time).to_value(u.Myr)
+        k = np.searchsorted(self.edges.value, time, side="right") - 1
+        return np.where(np.isfinite(time) & (k < self.n), k, -1)
 
     def quantile(self, probabilities, q):
         """Quantile of a posterior over the classes, each class being flat inside.
@@ -168,7 +168,7 @@ class TimeScale:
         probabilities = np.asarray(probabilities, dtype=float)
         if probabilities.shape[-1:] != (self.n,):
             raise ValueError(
-                f"probabilities of {probabilities.shape[-1:]} classes for a time scale of {self.n}"
+                f"probabilities of {probabilities.shape[-1]} classes for a time scale of {self.n}"
             )
         upper = np.cumsum(probabilities, axis=-1)
         target = q * upper[..., -1:]
@@ -212,7 +212,9 @@ def check_labels(table):
         raise ValueError(f"label table: the column 'id' is missing; it has {table.colnames}")
     ids, counts = np.unique(np.asarray(table["id"], dtype=str), return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"label table: the id {ids[counts > 1][0]!r} stands in more than one row")
+        raise ValueError(
+            f"label table: the id {str(ids[counts > 1][0])!r} stands in more than one row"
+        )
     for column in LABEL_COLUMNS:
         if column.name not in table.colnames or not column.unit:
             continue

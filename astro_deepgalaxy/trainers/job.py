@@ -105,7 +105,7 @@ class TrainingResult:
     weights : `~pathlib.Path`
         Folder with a weight file for each part of the network.
     history : dict of str to list of float
-        Loss and metrics after each epoch; validation figures start with ``val_``.
+        ``loss`` and, with a validation split, ``val_loss`` after each epoch.
     best_epoch : int
         Number of the epoch, from 0, whose weights were kept.
     seconds : float

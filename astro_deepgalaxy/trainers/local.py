@@ -160,13 +160,16 @@ class _Checkpoint(keras.callbacks.Callback):
         self.history, self.best_epoch = state["history"], state["best_epoch"]
         model.optimizer.build(model.trainable_variables)
         model.load_weights(last / "state.weights.h5")
+        for variable, value in zip(_seed_states(model), state["seed_states"], strict=True):
+            variable.assign(np.array(value, dtype=variable.dtype))
         return len(self.history["loss"])
 
     def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite(logs["loss"]):
             return
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
+        for name in ("loss", "val_loss"):
+            if name in logs:
+                self.history.setdefault(name, []).append(float(logs[name]))
         watched = self.history["val_loss" if self.validated else "loss"]
         if not self.validated or self.best_epoch < 0 or watched[-1] < min(watched[:-1]):
             self.best_epoch = epoch
@@ -174,12 +177,22 @@ class _Checkpoint(keras.callbacks.Callback):
                 self.network.save_weights(partial)
         with atomic_folder(self.folder / "last") as partial:
             self.model.save_weights(partial / "state.weights.h5")
-            state = {"job": self.digest, "history": self.history, "best_epoch": self.best_epoch}
+            state = {
+                "job": self.digest,
+                "history": self.history,
+                "best_epoch": self.best_epoch,
+                "seed_states": [v.numpy().tolist() for v in _seed_states(self.model)],
+            }
             (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
     def on_train_begin(self, logs=None):
         for left in self.folder.glob(".partial-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _seed_states(model):
+    """Where the dropout layers are in their random numbers; Keras' weight files leave it out."""
+    return [v for v in model.variables if "seed_generator" in v.path]
 
 
 class _ProgressBar(keras.callbacks.Callback):
