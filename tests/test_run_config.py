@@ -1,0 +1,53 @@
+import pytest
+
+from astro_deepgalaxy.run_config import RunConfig, default_toml, read_run_config
+
+
+def write(tmp_path, text):
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_default_file_holds_the_defaults(tmp_path):
+    config = read_run_config(write(tmp_path, default_toml()))
+    expected = RunConfig(data={"labels": str(tmp_path / "mergers/labels.ecsv")})
+    assert config == expected.model_copy(update={"output": str(tmp_path / "merger-model")})
+
+
+def test_every_key_of_the_default_file_has_a_comment():
+    lines = default_toml().splitlines()
+    for before, line in zip(lines, lines[1:], strict=False):
+        if " = " in line and not line.startswith("#"):
+            assert before.startswith("# ")
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    config = read_run_config(write(tmp_path, 'output = "out"\n[data]\nstore = "a.zarr"\n'))
+    assert config.data.store == str(tmp_path / "a.zarr")
+    assert config.output == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[data]\nstore="a"\n[training]\nepoch = 3\n', "'training.epoch'; did you mean 'epochs'"),
+        ('[data]\nstore="a"\n[networks]\n', "unknown key 'networks'; did you mean 'network'"),
+        ('[data]\nstore="a"\n[training]\nepochs = 0\n', "training.epochs: .*greater than"),
+        ('[data]\nstore="a"\n[training]\nseed = "x"\n', "training.seed: .*integer"),
+        ('[data]\nstore="a"\nlabels="b"\n', "either data.labels or data.store"),
+        ("[data]\n", "either data.labels or data.store"),
+        ("", "the key 'data' is missing"),
+        ("[data\n", "cannot be read as TOML"),
+    ],
+)
+def test_wrong_files_are_refused_in_a_sentence(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_run_config(write(tmp_path, text))
+    assert "run.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.toml: no such run file"):
+        read_run_config(tmp_path / "nowhere.toml")
