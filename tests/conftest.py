@@ -20,8 +20,13 @@ def real_images():
     return Path(folder)
 
 
-def blob_images(time, size=32, seed=0):
-    """Round blobs whose width grows with time: an image of which the time can be told."""
+@pytest.fixture(scope="session")
+def blob_images():
+    """A function of times in Myr: round blobs whose width grows with time."""
+    return _blob_images
+
+
+def _blob_images(time, size=32, seed=0):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     sigma = 2 + (np.asarray(time) + 190) / 100
@@ -39,7 +44,7 @@ def blob_store(tmp_path_factory):
     rng = np.random.default_rng(1)
     n = 600
     time = rng.uniform(-190, 520, n)
-    images = blob_images(time)
+    images = _blob_images(time)
     store = CutoutStore.create(tmp_path_factory.mktemp("blobs") / "store.zarr", n, (32, 32, 1))
     stage = np.array(STAGES)[((time + 190) / 142.001).astype(int)]
     table = QTable(

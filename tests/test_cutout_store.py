@@ -84,7 +84,8 @@ def test_a_group_never_stands_on_both_sides(groups):
     kept, aside = split_by_group(groups, 0.3, seed=4)
     assert sorted([*kept, *aside]) == list(range(len(groups)))
     names = np.array(groups)
-    assert set(names[kept]) and set(names[aside])
+    assert set(names[kept])
+    assert set(names[aside])
     assert not set(names[kept]) & set(names[aside])
 
 

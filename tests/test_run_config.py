@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from astro_deepgalaxy.run_config import RunConfig, default_toml, read_run_config
@@ -17,7 +19,7 @@ def test_the_default_file_holds_the_defaults(tmp_path):
 
 def test_every_key_of_the_default_file_has_a_comment():
     lines = default_toml().splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if " = " in line and not line.startswith("#"):
             assert before.startswith("# ")
 

@@ -77,7 +77,8 @@ class LocalTrainer:
                 job.rows["train"],
                 targets,
                 job.batch_size,
-                epochs=range(first, job.epochs),
+                # One epoch more than is used: Keras looks ahead, and warns at the end of the data.
+                epochs=range(first, job.epochs + 1),
                 shuffle=True,
                 augment=Augmentation(**job.augment) if job.augment else None,
                 seed=job.seed,

@@ -1,0 +1,1 @@
+"""Feature extractors: the encoder E of the network."""

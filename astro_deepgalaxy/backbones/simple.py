@@ -1,0 +1,37 @@
+"""A small network of plain convolutions."""
+
+import keras
+from keras import layers
+
+__all__ = ["simple"]
+
+
+def simple(input_shape, filters=(24, 48, 96, 128, 160), batch_norm_momentum=0.9):
+    """Stages of two 3x3 convolutions with batch normalisation, each at half the resolution.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of an image, (y, x, channel).
+    filters : sequence of int
+        Channels of each stage.
+    batch_norm_momentum : float
+        Momentum of the moving averages.
+
+    Returns
+    -------
+    keras.Model
+        From images in [0, 1] to ``{"stage1": ..., "stageN": ...}`` at strides 2, 4, ..., 2^N.
+    """
+    image = keras.Input(input_shape, name="image")
+    x, stages = image, {}
+    for i, channels in enumerate(filters, start=1):
+        for j, strides in enumerate((2, 1) if i > 1 else (2,)):
+            name = f"stage{i}_{j}"
+            x = layers.Conv2D(
+                channels, 3, strides, padding="same", use_bias=False, name=f"{name}_conv"
+            )(x)
+            x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+        stages[f"stage{i}"] = x
+    return keras.Model(image, stages, name="simple")

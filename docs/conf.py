@@ -1,0 +1,32 @@
+"""Configuration of the documentation."""
+
+import os
+from importlib.metadata import version as installed_version
+
+from sphinx_astropy.conf.v2 import *  # noqa: F403
+from sphinx_astropy.conf.v2 import extensions, intersphinx_mapping
+
+project = "astro_deepgalaxy"
+author = "the astro_deepgalaxy developers"
+copyright = f"2026, {author}"
+release = installed_version("astro-deepgalaxy")
+version = ".".join(release.split(".")[:2])
+
+extensions = [*extensions, "sphinx_click"]
+# Cross-references to other projects need the network: only where the pages are published.
+if os.environ.get("READTHEDOCS") != "True":
+    intersphinx_mapping.clear()
+
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {
+    "logo": {"text": "astro_deepgalaxy"},
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_static_path = ["_static"]
+html_title = f"astro_deepgalaxy {version}"
+exclude_patterns = ["_build", "_templates"]
+automodapi_toctreedirnm = "api"
+numpydoc_show_class_members = False
+default_role = "obj"
+suppress_warnings = ["app.add_directive"]
