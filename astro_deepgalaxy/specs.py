@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import ClassVar
 
 __all__ = [
@@ -68,9 +69,31 @@ class Spec:
         -------
         callable
             What `factory` names.
+
+        Raises
+        ------
+        ImportError
+            If a module of `requires` is missing, or the factory cannot be imported.
         """
+        missing = [name for name in self.requires if not _importable(name)]
+        if missing:
+            raise ImportError(
+                f"the {self.kind} {self.name!r} needs {', '.join(missing)}, which is not "
+                f"installed; try: pip install {' '.join(missing)}"
+            )
         module, _, attribute = self.factory.partition(":")
-        return getattr(import_module(module), attribute)
+        module = import_module(module)
+        try:
+            return getattr(module, attribute)
+        except AttributeError as error:
+            raise ImportError(f"{self.factory}: there is no such callable: {error}") from error
+
+
+def _importable(module):
+    try:
+        return find_spec(module) is not None
+    except ImportError:  # a parent package is missing
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
