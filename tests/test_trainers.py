@@ -20,6 +20,7 @@ def make_job(store, folder, **changes):
             "input_shape": [32, 32, 1],
             "outputs": {"time_class": 71, "stage": 5},
             "backbone": "simple",
+            "backbone_options": {"filters": [8, 16, 16]},
             "dropout": 0.3,
         },
         "store": str(store.path),
@@ -39,7 +40,13 @@ def make_job(store, folder, **changes):
 
 def weights(result):
     network = GalaxyNetwork(
-        NetworkConfig((32, 32, 1), {"time_class": 71, "stage": 5}, "simple", dropout=0.3)
+        NetworkConfig(
+            (32, 32, 1),
+            {"time_class": 71, "stage": 5},
+            "simple",
+            {"filters": [8, 16, 16]},
+            dropout=0.3,
+        )
     )
     network.load_weights(result.weights)
     return [v.numpy() for part in network.parts for v in getattr(network, part).weights]
@@ -58,9 +65,7 @@ def test_training_learns(uninterrupted):
     assert uninterrupted.best_epoch == int(np.argmin(uninterrupted.history["val_loss"]))
 
 
-def test_a_killed_job_goes_on_to_the_same_weights(
-    blob_store, uninterrupted, tmp_path, monkeypatch
-):
+def test_a_killed_job_goes_on_to_the_same_weights(blob_store, uninterrupted, tmp_path, monkeypatch):
     from astro_deepgalaxy.trainers import local
 
     job = make_job(blob_store, tmp_path / "killed")

@@ -1,23 +1,89 @@
-"""Writing tables so that they read back the same and open in TOPCAT."""
+"""Tables in and out: they read back the same, and open in TOPCAT."""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
 from astropy.io.fits.verify import VerifyWarning
 from astropy.table import QTable
+from astropy.utils.exceptions import AstropyWarning
 
 from ..jobs import atomic_path
 
-__all__ = ["check_table_suffix", "write_table"]
+__all__ = ["check_table_suffix", "read_table", "write_table"]
 
 _FORMATS = {
     ".csv": "ascii.csv",
     ".ecsv": "ascii.ecsv",
     ".fits": "fits",
     ".vot": "votable",
+    ".xml": "votable",
     ".parquet": "parquet",
 }
+
+
+def read_table(path):
+    """Read a table.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        CSV, ECSV, FITS, VOTable or Parquet file, by its suffix (.csv, .ecsv, .fits, .vot, .xml,
+        .parquet).
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        Text columns hold str; other columns keep their units and gaps.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, of another kind, or damaged.
+    """
+    path = Path(path)
+    suffix = Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise ValueError(
+            f"{path}: not a table of a known kind; known endings are {', '.join(_FORMATS)}"
+        )
+    if not path.is_file():
+        raise ValueError(f"{path}: no such table")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            if suffix == ".parquet":
+                table = _read_parquet(path)
+            else:
+                table = QTable.read(path, format=_FORMATS[suffix])
+    except Exception as error:
+        # Each of the formats has errors of its own.
+        message = f"{path}: cannot be read as a table: {error}"
+        raise ValueError(" ".join(message.split())) from error
+    table.convert_bytestring_to_unicode()
+    for name in table.colnames:
+        if getattr(table[name], "dtype", np.dtype(float)).kind == "O":
+            table[name] = [
+                "" if value in (None, np.ma.masked) else str(value) for value in table[name]
+            ]
+    return table
+
+
+def _read_parquet(path):
+    from astropy.table.meta import get_header_from_yaml
+    from pyarrow import parquet
+
+    # Reader threads that outlive the call can abort the interpreter when it exits.
+    columns = parquet.read_table(path, use_threads=False, pre_buffer=False)
+    table = QTable()
+    header = (columns.schema.metadata or {}).get(b"table_meta_yaml")
+    header = get_header_from_yaml(header.decode().split("\n")) if header else {}
+    units = {column["name"]: column.get("unit") for column in header.get("datatype", [])}
+    for name in columns.column_names:
+        values = columns.column(name).to_numpy()
+        table[name] = values * u.Unit(units[name]) if units.get(name) else values
+    return table
 
 
 def check_table_suffix(path):

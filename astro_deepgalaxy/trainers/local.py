@@ -83,12 +83,16 @@ class LocalTrainer:
                 augment=Augmentation(**job.augment) if job.augment else None,
                 seed=job.seed,
             )
-            validation = None
+            validation, validation_steps = None, None
             if job.rows.get("validation"):
-                validation = batches(store, job.rows["validation"], targets, job.batch_size).cache()
+                validation = batches(store, job.rows["validation"], targets, job.batch_size)
+                validation = validation.cache().repeat()
+                validation_steps = -(-len(job.rows["validation"]) // job.batch_size)
             model.fit(
                 data,
                 validation_data=validation,
+                validation_steps=validation_steps,
+                shuffle=False,  # each epoch has its own order already
                 steps_per_epoch=steps,
                 initial_epoch=first,
                 epochs=job.epochs,

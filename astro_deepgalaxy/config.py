@@ -1,0 +1,18 @@
+"""Settings that a user may change in astropy's configuration system."""
+
+from astropy.config import ConfigItem, ConfigNamespace
+
+__all__ = ["Conf", "conf"]
+
+
+class Conf(ConfigNamespace):
+    """Settings of astro_deepgalaxy."""
+
+    max_picture_pixels = ConfigItem(
+        100_000_000,
+        "Largest picture that is decoded, in pixels.",
+        cfgtype="integer(min=1)",
+    )
+
+
+conf = Conf()
