@@ -122,10 +122,7 @@ def _store(config, output):
     data = config.data
     if data.store:
         return CutoutStore.open(data.store)
-    if data.recipe:
-        recipe = Recipe.from_json(Path(data.recipe).read_text(encoding="utf-8"))
-    else:
-        recipe = Recipe.default(size=data.image_size)
+    recipe = Recipe.read(data.recipe) if data.recipe else Recipe.default(size=data.image_size)
     return preprocess_batch(data.labels, recipe, output / "store.zarr", processes=data.processes)
 
 

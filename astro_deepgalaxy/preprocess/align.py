@@ -1,0 +1,132 @@
+"""Reprojection to a common scale and orientation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from astropy import units as u
+from astropy.wcs import WCS
+
+from ..flags import CutoutError, Flag
+from .steps import Step
+
+__all__ = ["Align"]
+
+_METHODS = ("interp", "adaptive", "exact")
+_CONSERVED = ("flux", "brightness")
+_LARGEST = 8192
+
+
+@dataclass(frozen=True)
+class Align(Step):
+    """Reproject an image north up, east left, to a given pixel scale.
+
+    Without a WCS an image keeps its pixels, with the flag ``no_wcs``; without a redshift where
+    one is needed, likewise with ``no_redshift``.
+
+    Attributes
+    ----------
+    pixel_scale : float or None
+        Arcseconds a pixel.
+    kpc_per_pixel : float or None
+        Or kiloparsecs a pixel, at the cutout's ``meta["redshift"]`` (Planck 2018 cosmology).
+    method : {"interp", "adaptive", "exact"}
+        Function of `reproject`: bilinear interpolation, anti-aliased (DeForest 2004), or exact
+        overlap of spherical polygons.
+    conserve : {"flux", "brightness"}
+        ``flux`` for pixels that hold a flux or counts, ``brightness`` for a flux per solid angle.
+
+    Notes
+    -----
+    The variance is reprojected as the pixels are and scaled by the number of old pixels in a new
+    one; the covariance that resampling makes between neighbours is ignored.
+    """
+
+    name: ClassVar[str] = "align"
+
+    pixel_scale: float | None = None
+    kpc_per_pixel: float | None = None
+    method: str = "interp"
+    conserve: str = "flux"
+
+    def __post_init__(self):
+        if (self.pixel_scale is None) == (self.kpc_per_pixel is None):
+            raise ValueError("align: give either pixel_scale (arcsec) or kpc_per_pixel")
+        if not (self.pixel_scale or self.kpc_per_pixel) > 0:
+            raise ValueError("align: the scale must be positive")
+        if self.method not in _METHODS or self.conserve not in _CONSERVED:
+            raise ValueError(
+                f"align: method must be one of {_METHODS} and conserve one of {_CONSERVED}; "
+                f"got {self.method!r} and {self.conserve!r}"
+            )
+
+    def __call__(self, cutout):
+        """Reproject; see `Step`."""
+        if cutout.wcs is None:
+            return cutout.flagged(Flag.NO_WCS)
+        scale = self._scale(cutout)
+        if scale is None:
+            return cutout.flagged(Flag.NO_REDSHIFT)
+        wcs, shape = _target(cutout, scale)
+        ratio = (scale / cutout.pixel_scale.to_value(u.arcsec)) ** 2
+        data, footprint = self._reproject(
+            np.where(cutout.mask, np.nan, cutout.data), cutout.wcs, wcs, shape
+        )
+        variance = cutout.variance
+        if variance is not None:
+            variance, _ = self._reproject(variance, cutout.wcs, wcs, shape)
+        if self.conserve == "flux":
+            data = data * ratio
+            variance = None if variance is None else variance * ratio
+        elif variance is not None:
+            variance = variance / ratio
+        mask = (footprint < 0.5) | ~np.isfinite(data)
+        return cutout.replace(
+            data=np.where(mask, np.nan, data), mask=mask, variance=variance, wcs=wcs
+        )
+
+    def _scale(self, cutout):
+        """New pixel scale in arcsec, or None when the redshift is not known."""
+        if self.pixel_scale is not None:
+            return self.pixel_scale
+        redshift = cutout.meta.get("redshift")
+        if redshift is None or not redshift > 0:
+            return None
+        from astropy.cosmology import Planck18
+
+        return self.kpc_per_pixel * Planck18.arcsec_per_kpc_proper(redshift).to_value("arcsec/kpc")
+
+    def _reproject(self, planes, wcs_in, wcs_out, shape):
+        """Pixels and footprint on the new grid, surface brightness being conserved."""
+        import reproject
+
+        function = getattr(reproject, f"reproject_{self.method}")
+        if self.method == "exact":
+            pairs = [function((p, wcs_in), wcs_out, shape_out=shape) for p in planes]
+            return np.array([p for p, _ in pairs]), np.array([f for _, f in pairs])
+        options = {"order": "bilinear"} if self.method == "interp" else {"kernel": "gaussian"}
+        return function((planes, wcs_in), wcs_out, shape_out=(len(planes), *shape), **options)
+
+
+def _target(cutout, scale):
+    """A tangential WCS at the middle of the image, north up, and the shape that holds it all."""
+    _, ny, nx = cutout.shape
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    centre = cutout.centre.icrs
+    wcs.wcs.crval = centre.ra.deg, centre.dec.deg
+    wcs.wcs.cdelt = -scale / 3600, scale / 3600
+    wcs.wcs.crpix = 1, 1
+    corners = cutout.wcs.pixel_to_world(
+        [-0.5, nx - 0.5, -0.5, nx - 0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]
+    )
+    x, y = wcs.world_to_pixel(corners.icrs)
+    half = np.ceil(np.max(np.abs([x, y]), axis=1) + 0.5)
+    if not np.isfinite(half).all() or half.max() > _LARGEST:
+        raise CutoutError(
+            f"{cutout.file or cutout.id}: at {scale:g} arcsec a pixel it would be larger than "
+            f"{2 * _LARGEST} pixels; crop it first or choose a larger scale",
+            Flag.PREPROCESS_FAILED,
+        )
+    wcs.wcs.crpix = half + 1
+    return wcs, (int(2 * half[1] + 1), int(2 * half[0] + 1))

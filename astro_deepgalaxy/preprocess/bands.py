@@ -1,0 +1,92 @@
+"""From the bands of an image to the channels of the network."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from ..flags import CutoutError, Flag
+from .steps import Step
+
+__all__ = ["Bands"]
+
+_LUMINANCE = {"red": 0.2126, "green": 0.7152, "blue": 0.0722}  # ITU-R BT.709
+
+
+@dataclass(frozen=True)
+class Bands(Step):
+    """Choose bands by name, or combine all of them into one.
+
+    An image of a single band is used for whatever single band is asked for: one-band surveys,
+    simulations and grey pictures meet here.
+
+    Attributes
+    ----------
+    select : tuple of str
+        Names of the bands to keep, in order. When empty, the bands are combined.
+    weights : dict of str to float
+        Weight of each band in the combination; the others count nothing. When empty, pictures in
+        colour are weighted as the eye does (ITU-R BT.709), and other bands equally.
+    """
+
+    name: ClassVar[str] = "bands"
+
+    select: tuple[str, ...] = ()
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "select", tuple(self.select))
+        if self.select and self.weights:
+            raise ValueError("bands: give either select or weights, not both")
+        if any(weight < 0 for weight in self.weights.values()) or (
+            self.weights and not any(self.weights.values())
+        ):
+            raise ValueError(f"bands: weights must be positive; got {self.weights}")
+
+    def __call__(self, cutout):
+        """Choose or combine; see `Step`."""
+        if self.select:
+            return self._choose(cutout)
+        if len(cutout.bands) == 1:
+            return cutout
+        return self._combine(cutout)
+
+    def _choose(self, cutout):
+        if len(self.select) == 1 == len(cutout.bands):
+            return cutout
+        missing = [name for name in self.select if name not in cutout.bands]
+        if missing:
+            raise CutoutError(
+                f"{cutout.file or cutout.id}: has no band {missing[0]!r}; it has "
+                f"{', '.join(cutout.bands)}",
+                Flag.PREPROCESS_FAILED,
+            )
+        i = [cutout.bands.index(name) for name in self.select]
+        return cutout.replace(
+            data=cutout.data[i],
+            mask=cutout.mask[i],
+            variance=None if cutout.variance is None else cutout.variance[i],
+            bands=self.select,
+        )
+
+    def _combine(self, cutout):
+        weights = self.weights or (
+            _LUMINANCE if cutout.flags & Flag.PICTURE else dict.fromkeys(cutout.bands, 1.0)
+        )
+        w = np.array([weights.get(name, 0.0) for name in cutout.bands], dtype=np.float32)
+        if not w.any():
+            raise CutoutError(
+                f"{cutout.file or cutout.id}: none of its bands {', '.join(cutout.bands)} has a "
+                f"weight in {weights}",
+                Flag.PREPROCESS_FAILED,
+            )
+        w /= w.sum()
+        # A pixel counts where the bands that make it up are all there.
+        mask = cutout.mask[w > 0].any(axis=0)
+        data = np.tensordot(w, np.where(cutout.mask, 0, cutout.data), axes=1)
+        variance = cutout.variance
+        if variance is not None:
+            variance = np.tensordot(w**2, variance, axes=1)
+        return cutout.replace(
+            data=np.where(mask, np.nan, data), mask=mask, variance=variance, bands=("luminance",)
+        )

@@ -1,0 +1,214 @@
+"""An ordered list of steps as data: what was done to an image can always be done again."""
+
+import difflib
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ..flags import CutoutError, Flag
+from ..plugins import get_spec, provider
+from .steps import Step
+
+__all__ = ["Recipe"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps that are applied to an image one after the other.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The steps in order.
+
+    Examples
+    --------
+    >>> from astro_deepgalaxy import Recipe
+    >>> recipe = Recipe.default(size=64)
+    >>> Recipe.from_json(recipe.to_json()) == recipe
+    True
+    """
+
+    steps: tuple[Step, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "steps", tuple(self.steps))
+        for step in self.steps:
+            if not isinstance(step, Step):
+                raise ValueError(f"recipe: {step!r} is not a step")
+
+    @classmethod
+    def default(cls, size=128):
+        """One channel in [0, 1], in which near and far, one band or many, all look alike.
+
+        Parameters
+        ----------
+        size : int
+            Side of the result in pixels.
+
+        Returns
+        -------
+        Recipe
+            Background, luminance, crop on the brightest source and its companions by their
+            size, resize, stretch.
+        """
+        from .background import Background
+        from .bands import Bands
+        from .crop import Crop
+        from .resize import Resize
+        from .stretch import Stretch
+
+        return cls((Background(), Bands(), Crop(), Resize(size=size), Stretch()))
+
+    def __call__(self, cutout):
+        """Apply the steps.
+
+        Parameters
+        ----------
+        cutout : Cutout
+            Raw image; not changed.
+
+        Returns
+        -------
+        Cutout
+            Prepared image, with the flags of the steps.
+
+        Raises
+        ------
+        CutoutError
+            If a step fails on the image; names both.
+        """
+        for step in self.steps:
+            try:
+                cutout = step(cutout)
+            except CutoutError:
+                raise
+            except (
+                ValueError,
+                ArithmeticError,
+                IndexError,
+                TypeError,
+                np.linalg.LinAlgError,
+            ) as error:
+                name = cutout.file or cutout.id
+                raise CutoutError(
+                    f"{name}: the step {step.name!r} failed: {error}", Flag.PREPROCESS_FAILED
+                ) from error
+        return cutout
+
+    def to_dict(self):
+        """The recipe as JSON data."""
+        steps = []
+        for step in self.steps:
+            qualified = provider("step", step.name)["name"]
+            # The package's own steps go by their short, reserved names.
+            own = qualified.startswith("astro-deepgalaxy/")
+            steps.append(step.to_dict() | {"step": step.name if own else qualified})
+        return json.loads(json.dumps({"version": _VERSION, "steps": steps}))
+
+    @classmethod
+    def from_dict(cls, data):
+        """Rebuild a recipe.
+
+        Parameters
+        ----------
+        data : dict
+            What `to_dict` returned, or the same written by hand.
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError
+            If a step or one of its fields is unknown (the nearest known one is named), or a
+            value is impossible.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("steps"), list):
+            raise ValueError('recipe: expected {"version": 1, "steps": [{"step": name, ...}, ...]}')
+        if data.get("version", _VERSION) != _VERSION:
+            raise ValueError(
+                f"recipe: version {data['version']!r} is not known to this package (it reads "
+                f"{_VERSION})"
+            )
+        return cls(tuple(_step(item) for item in data["steps"]))
+
+    def to_json(self):
+        """The recipe as JSON text."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """Rebuild a recipe from JSON text.
+
+        Parameters
+        ----------
+        text : str
+            What `to_json` returned.
+
+        Returns
+        -------
+        Recipe
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"recipe: not JSON: {error}") from error
+        return cls.from_dict(data)
+
+    @classmethod
+    def read(cls, path):
+        """Read a recipe from a JSON file.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            File.
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError
+            If there is no such file, or it does not hold a recipe; names the file.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @property
+    def digest(self):
+        """SHA-256 of the recipe."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _step(item):
+    if not isinstance(item, dict) or not isinstance(item.get("step"), str):
+        raise ValueError(f'recipe: a step is {{"step": name, ...}}; got {item!r}')
+    values = {name: value for name, value in item.items() if name != "step"}
+    factory = get_spec("step", item["step"]).load()
+    known = {field.name: field for field in fields(factory)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
+            raise ValueError(f"recipe: the step {item['step']!r} has no field {name!r}; {hint}")
+    for name, value in values.items():
+        default = known[name].default
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if default is not MISSING and number and not isinstance(value, int | float):
+            raise ValueError(
+                f"recipe: {name!r} of the step {item['step']!r} must be a number; got {value!r}"
+            )
+    return factory(**values)
