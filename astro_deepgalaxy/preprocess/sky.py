@@ -1,0 +1,125 @@
+"""The sky level and its noise, and what stands out from it."""
+
+import numpy as np
+
+__all__ = ["Sources", "bin_plane", "find_sources", "sky_statistics"]
+
+_SAMPLE = 40_000
+_SMOOTHING = 1.5
+_SMALLEST_SOURCE = 5
+
+
+def sky_statistics(values):
+    """Level and noise of the sky among pixels of which some show sources.
+
+    Pixels are clipped at three sigma about their median until none is left to clip. Sources make
+    the bright side longer, so sigma is measured on the faint side alone.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Finite pixels, of any shape; of many, an evenly spread sample is used.
+
+    Returns
+    -------
+    level, sigma : float
+        Median and standard deviation; both NaN without pixels.
+    """
+    values = np.ravel(values)
+    if values.size == 0:
+        return np.nan, np.nan
+    ordered = np.sort(values[:: max(1, values.size // _SAMPLE)]).astype(float)
+    low, high = 0, len(ordered)
+    for _ in range(20):
+        level = ordered[(low + high) // 2]
+        # 15.87 % of a normal distribution are more than one sigma below its median.
+        sigma = level - ordered[low + int(0.1587 * (high - low))]
+        new_low = np.searchsorted(ordered, level - 3 * sigma, side="left")
+        new_high = np.searchsorted(ordered, level + 3 * sigma, side="right")
+        if (new_low, new_high) == (low, high):
+            break
+        low, high = new_low, new_high
+    return float(level), float(sigma)
+
+
+def bin_plane(plane, valid, factor):
+    """Average blocks of pixels.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        Pixels (y, x).
+    valid : numpy.ndarray of bool
+        Which of them count, (y, x).
+    factor : int
+        Side of a block. Blocks at the upper ends of the axes may be cut off by the border.
+
+    Returns
+    -------
+    binned : numpy.ndarray
+        Mean of the valid pixels of each block; 0 where there are none.
+    valid : numpy.ndarray of bool
+        Whether at least half of a whole block is valid.
+    """
+    if factor == 1:
+        return np.where(valid, plane, 0).astype(np.float32), valid
+    pad = [(0, -n % factor) for n in plane.shape]
+    shape = [(n + p[1]) // factor for n, p in zip(plane.shape, pad, strict=True)]
+
+    def total(a):
+        return np.pad(a, pad).reshape(shape[0], factor, shape[1], factor).sum(axis=(1, 3))
+
+    count = total(valid.astype(np.float32))
+    binned = total(np.where(valid, plane, 0).astype(np.float32)) / np.maximum(count, 1)
+    return binned, count >= factor**2 / 2
+
+
+class Sources:
+    """Segments of an image that stand out from the sky.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray of int
+        Number of the segment at each pixel, 0 for sky; (y, x).
+    level, sigma : float
+        Level and noise of the sky in the image that was searched.
+    """
+
+    def __init__(self, labels, level, sigma):
+        self.labels = labels
+        self.level = level
+        self.sigma = sigma
+
+
+def find_sources(plane, valid, threshold):
+    """Find what stands out from a flat sky.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        Pixels (y, x).
+    valid : numpy.ndarray of bool
+        Which of them count.
+    threshold : float
+        Least brightness above the sky, in units of the noise of the slightly smoothed image.
+
+    Returns
+    -------
+    Sources
+    """
+    import warnings
+
+    from photutils.segmentation import detect_sources
+    from photutils.utils.exceptions import NoDetectionsWarning
+    from scipy.ndimage import gaussian_filter
+
+    level, sigma = sky_statistics(plane[valid])
+    smooth = gaussian_filter(np.where(valid, plane, level), _SMOOTHING, mode="nearest")
+    smooth_level, smooth_sigma = sky_statistics(smooth[valid])
+    # A picture's sky can be flat black: then a hundredth of the peak counts.
+    least = max(threshold * smooth_sigma, 0.01 * float(smooth[valid].max() - smooth_level), 1e-30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        found = detect_sources(smooth, smooth_level + least, _SMALLEST_SOURCE, mask=~valid)
+    labels = np.zeros(plane.shape, dtype=int) if found is None else found.data
+    return Sources(labels, level, sigma)
