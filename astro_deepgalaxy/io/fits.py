@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def read_fits(path, extension=None):
         file=str(path),
         bands=_bands(header, len(planes)),
         wcs=wcs,
-        unit=_unit(header),
+        unit=_unit(str(header.get("BUNIT", ""))),
         flags=Flag(0) if wcs is not None else Flag.NO_WCS,
     )
 
@@ -166,8 +167,10 @@ def _bands(header, n):
     return None
 
 
-def _unit(header):
+@lru_cache
+def _unit(text):
+    # Parsing a unit, above all one that is none, takes longer than reading a small image.
     try:
-        return u.Unit(str(header.get("BUNIT", "")).strip() or None)
+        return u.Unit(text.strip()) if text.strip() else None
     except (ValueError, TypeError):
         return None
