@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from astro_deepgalaxy import Flag, MergerClassifier, TimeScale
 from astro_deepgalaxy.evaluation import scorecard, write_report
-from astro_deepgalaxy.io.tables import write_table
+from astro_deepgalaxy.io import read_table, write_table
 from astro_deepgalaxy.preprocess import Recipe
 from astro_deepgalaxy.tasks.classify import _bimodal
 
@@ -45,12 +45,13 @@ def raw(blob_table):
 @pytest.fixture(scope="module")
 def fitted(raw):
     """A classifier of raw images whose sizes, left as they are, tell the time."""
+    from astro_deepgalaxy.preprocess.bands import Bands
     from astro_deepgalaxy.preprocess.crop import Crop
     from astro_deepgalaxy.preprocess.resize import Resize
     from astro_deepgalaxy.preprocess.stretch import Stretch
 
     images, labels = raw
-    recipe = Recipe([Crop(size=48, unit="pixel", on="centre"), Resize(size=32), Stretch()])
+    recipe = Recipe([Bands(), Crop(size=48, unit="pixel", on="centre"), Resize(size=32), Stretch()])
     classifier = MergerClassifier(
         "simple", recipe=recipe, epochs=12, learning_rate=3e-3, progress=False, seed=1
     )
@@ -97,6 +98,15 @@ def test_a_broken_image_is_a_flagged_row(fitted, raw, tmp_path):
     assert "no.fits" in catalogue["reason"][3]
 
 
+def test_an_image_of_another_shape_is_a_flagged_row(fitted, raw, monkeypatch):
+    from astro_deepgalaxy.preprocess.stretch import Stretch
+
+    monkeypatch.setattr(fitted, "recipe_", Recipe([Stretch()]))
+    catalogue = fitted.predict([raw[0][0]])
+    assert catalogue["flags"][0] & int(Flag.PREPROCESS_FAILED)
+    assert "the network takes (32, 32, 1)" in catalogue["reason"][0]
+
+
 def test_a_batch_of_nothing_but_broken_images(fitted, tmp_path):
     catalogue = fitted.predict([tmp_path / "a.fits", tmp_path / "b.fits"])
     assert len(catalogue) == 2
@@ -109,8 +119,7 @@ def test_catalogue_round_trips(fitted, raw, tmp_path, suffix):
     catalogue = fitted.predict([*raw[0][:3], tmp_path / "missing.fits"])
     path = tmp_path / f"catalogue.{suffix}"
     write_table(catalogue, path)
-    again = QTable.read(path)
-    again.convert_bytestring_to_unicode()
+    again = read_table(path)
     assert again.colnames == catalogue.colnames
     assert again["time_lower"].unit == u.Myr
     assert np.array_equal(again["time_lower"].value, catalogue["time_lower"].value, equal_nan=True)

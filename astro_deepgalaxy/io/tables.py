@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.io.fits.verify import VerifyWarning
-from astropy.table import QTable
+from astropy.table import MaskedColumn, QTable
 from astropy.utils.exceptions import AstropyWarning
 
 from ..jobs import atomic_path
@@ -61,12 +61,15 @@ def read_table(path):
         # Each of the formats has errors of its own.
         message = f"{path}: cannot be read as a table: {error}"
         raise ValueError(" ".join(message.split())) from error
-    table.convert_bytestring_to_unicode()
     for name in table.colnames:
-        if getattr(table[name], "dtype", np.dtype(float)).kind == "O":
-            table[name] = [
-                "" if value in (None, np.ma.masked) else str(value) for value in table[name]
-            ]
+        kind = getattr(getattr(table[name], "dtype", None), "kind", "")
+        if kind == "U" and isinstance(table[name], MaskedColumn):
+            table[name] = np.asarray(table[name].filled(""))
+        elif kind == "S":
+            table[name] = np.char.decode(np.asarray(table[name]), "utf-8")
+        elif kind == "O":
+            missing = (None, np.ma.masked)
+            table[name] = ["" if value in missing else str(value) for value in table[name]]
     return table
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from astropy.table import QTable, vstack
+from astropy.table import vstack
 
-from ..io.tables import write_table
+from ..io.tables import read_table, write_table
 from ..jobs import atomic_folder
 
 __all__ = ["CutoutStore"]
@@ -221,9 +221,8 @@ class CutoutStore:
                     f"{self.path}: {len(self.pending)} of {self.n_shards} shards are not written "
                     "yet; run the command that makes the store again, and it goes on"
                 )
-            parts = [QTable.read(self._table_file(shard)) for shard in range(self.n_shards)]
+            parts = [read_table(self._table_file(shard)) for shard in range(self.n_shards)]
             self._table = vstack(parts, metadata_conflicts="silent")
-            self._table.convert_bytestring_to_unicode()
         return self._table
 
     def load(self, rows):

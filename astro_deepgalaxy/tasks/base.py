@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
-from ..flags import FAILED, decode_flags
+from ..flags import FAILED, Flag, decode_flags
 from ..plugins import get_spec, provider
 from ..preprocess import Recipe
 from ..store import CutoutStore, split_by_group
@@ -127,7 +127,15 @@ class NetworkTask(BaseEstimator):
                 parts.append(self._columns(engine.predict(np.stack(images))))
                 images.clear()
 
+        expected = tuple(self.network_.config.input_shape)
         for i, (row, image) in enumerate(self._prepared(inputs, rows)):
+            if image is not None and image.shape != expected:
+                row["flags"] |= int(Flag.PREPROCESS_FAILED)
+                row["reason"] = (
+                    f"{row['file'] or row['id']}: the recipe makes an image of the shape "
+                    f"{image.shape} of it, and the network takes {expected}"
+                )
+                image = None
             for name, values in about.items():
                 values.append(row[name])
             if image is not None:
@@ -314,7 +322,7 @@ class NetworkTask(BaseEstimator):
         from ..io.catalog import resolve_inputs
         from ..preprocess.batch import iterate_prepared
 
-        sources = resolve_inputs(inputs)
+        sources, _ = resolve_inputs(inputs)
         prepared = iterate_prepared(sources, self.recipe_, processes=self.processes)
         for image, row in tqdm(prepared, total=len(sources), **bar):
             yield row, image
