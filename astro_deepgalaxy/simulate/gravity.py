@@ -165,11 +165,11 @@ def _spread(cell):
     return (v | (v << np.uint64(2))) & np.uint64(0x1249249249249249)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def _morton_keys(positions, corner, cells_per_length):
     keys = np.empty(len(positions), np.uint64)
     top = float((1 << _BITS) - 1)
-    for i in prange(len(positions)):
+    for i in range(len(positions)):
         key = np.uint64(0)
         for axis in range(3):
             cell = (positions[i, axis] - corner[axis]) * cells_per_length

@@ -1,0 +1,150 @@
+"""Cameras around a simulation: directions, projection and rendering of the stars."""
+
+import numpy as np
+from numba import njit, prange
+from scipy.spatial import cKDTree
+
+__all__ = ["camera_directions", "image_axes", "render", "smoothing_lengths"]
+
+_REACH = 3.0  # a kernel ends at three standard deviations
+_SMALLEST = 0.5  # standard deviation of the narrowest kernel in pixels
+
+
+def camera_directions(n):
+    """Directions to look from, spread evenly over half of the sphere.
+
+    No two of them are opposite: without dust, opposite views are mirror images of each other.
+    They lie on a Fibonacci lattice of the upper half-sphere.
+
+    Parameters
+    ----------
+    n : int
+        Number of cameras.
+
+    Returns
+    -------
+    numpy.ndarray
+        Unit vectors from the simulation towards the cameras, (n, 3).
+
+    Raises
+    ------
+    ValueError
+        If there is no camera.
+    """
+    if n < 1:
+        raise ValueError(f"there must be at least one camera; got {n}")
+    k = np.arange(n)
+    z = (k + 0.5) / n
+    turn = k * np.pi * (3 - np.sqrt(5))
+    across = np.sqrt(1 - z**2)
+    return np.column_stack([across * np.cos(turn), across * np.sin(turn), z])
+
+
+def image_axes(direction, roll=0.0):
+    """Axes of the image that a camera takes.
+
+    Parameters
+    ----------
+    direction : array_like
+        Unit vector towards the camera, (3,).
+    roll : float
+        Angle by which the camera is turned about its line of sight, in radians.
+
+    Returns
+    -------
+    numpy.ndarray
+        Unit vectors along x (to the right) and y (up) of the image, (2, 3).
+    """
+    direction = np.asarray(direction, dtype=float)
+    helper = np.array([0.0, 0.0, 1.0]) if abs(direction[2]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    right = np.cross(helper, direction)
+    right /= np.linalg.norm(right)
+    up = np.cross(direction, right)
+    cos, sin = np.cos(roll), np.sin(roll)
+    return np.array([cos * right + sin * up, cos * up - sin * right])
+
+
+def smoothing_lengths(positions, neighbours=24, largest=4.0):
+    """Widths of the kernels that stand for the stars: narrow where stars are many.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray
+        Positions in kpc, (n, 3).
+    neighbours : int
+        The width is half the distance to the neighbour of this number.
+    largest : float
+        Largest width in kpc.
+
+    Returns
+    -------
+    numpy.ndarray
+        Standard deviation of each kernel in kpc, (n,).
+    """
+    k = min(neighbours, len(positions) - 1)
+    distance, _ = cKDTree(positions).query(positions, k=[k + 1])
+    return np.minimum(0.5 * distance[:, 0], largest)
+
+
+def render(positions, light, widths, axes, fields, pixels):
+    """Images of the stars by several cameras, all looking at the origin.
+
+    Every star is a Gaussian. What falls outside a camera's field is lost; the rest of the light
+    is conserved.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray
+        Positions in kpc, (n, 3).
+    light : numpy.ndarray
+        Light of each star, in any unit, (n,).
+    widths : numpy.ndarray
+        Standard deviation of each kernel in kpc, (n,).
+    axes : array_like
+        Image axes of each camera, (camera, 2, 3), see `image_axes`.
+    fields : array_like
+        Side of each camera's square field in kpc, (camera,).
+    pixels : int
+        Pixels a side.
+
+    Returns
+    -------
+    numpy.ndarray
+        Light in each pixel, (camera, y, x), float32.
+    """
+    axes = np.asarray(axes, dtype=np.float64)
+    projected = np.einsum("cak,nk->can", axes, np.asarray(positions, dtype=np.float64))
+    return _splat(
+        projected,
+        np.asarray(light, dtype=np.float64),
+        np.asarray(widths, dtype=np.float64),
+        np.asarray(fields, dtype=np.float64),
+        pixels,
+    )
+
+
+@njit(cache=True, parallel=True)
+def _splat(projected, light, widths, fields, pixels):
+    n_cameras, n = projected.shape[0], projected.shape[2]
+    images = np.zeros((n_cameras, pixels, pixels), dtype=np.float32)
+    for c in prange(n_cameras):
+        scale = fields[c] / pixels
+        for p in range(n):
+            # In pixels, the middle of the first pixel being 0.
+            x = projected[c, 0, p] / scale + 0.5 * (pixels - 1)
+            y = projected[c, 1, p] / scale + 0.5 * (pixels - 1)
+            sigma = max(widths[p] / scale, _SMALLEST)
+            reach = _REACH * sigma
+            x0, x1 = int(np.ceil(x - reach)), int(np.floor(x + reach))
+            y0, y1 = int(np.ceil(y - reach)), int(np.floor(y + reach))
+            if x1 < 0 or y1 < 0 or x0 >= pixels or y0 >= pixels:
+                continue
+            across = np.exp(-0.5 * ((np.arange(x0, x1 + 1) - x) / sigma) ** 2)
+            along = np.exp(-0.5 * ((np.arange(y0, y1 + 1) - y) / sigma) ** 2)
+            # The sampled kernel is normalised, so that coarse pixels do not change the light.
+            each = light[p] / (across.sum() * along.sum())
+            for j in range(max(y0, 0), min(y1, pixels - 1) + 1):
+                row = each * along[j - y0]
+                for i in range(max(x0, 0), min(x1, pixels - 1) + 1):
+                    images[c, j, i] += row * across[i - x0]
+    return images
