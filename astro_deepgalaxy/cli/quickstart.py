@@ -36,7 +36,7 @@ def quickstart(output, seed, simulations, epochs, as_json):
     import os
 
     from ..run_config import Data, Network, RunConfig, Training
-    from ..simulate.survey import simulate_survey
+    from ..simulate.survey import Survey, simulate_survey
     from . import train
 
     if simulations < 4:
@@ -44,7 +44,8 @@ def quickstart(output, seed, simulations, epochs, as_json):
     output = Path(output)
     clock = _Clock(quiet=as_json)
     with clock("simulate the mergers and observe them"):
-        labels = simulate_survey(output / "observed", n_simulations=simulations, seed=seed)
+        survey = Survey(simulations=simulations, seed=seed)
+        labels = simulate_survey(output / "observed", survey)
     config = RunConfig(
         output=str(output),
         data=Data(labels=str(labels), image_size=_IMAGE_SIZE, processes=min(2, os.cpu_count())),
