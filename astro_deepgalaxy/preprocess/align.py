@@ -124,7 +124,7 @@ def _target(cutout, scale):
     half = np.ceil(np.max(np.abs([x, y]), axis=1) + 0.5)
     if not np.isfinite(half).all() or half.max() > _LARGEST:
         raise CutoutError(
-            f"{cutout.file or cutout.id}: at {scale:g} arcsec a pixel it would be larger than "
+            f"at {scale:g} arcsec a pixel the image would be larger than "
             f"{2 * _LARGEST} pixels; crop it first or choose a larger scale",
             Flag.PREPROCESS_FAILED,
         )

@@ -57,8 +57,7 @@ class Bands(Step):
         missing = [name for name in self.select if name not in cutout.bands]
         if missing:
             raise CutoutError(
-                f"{cutout.file or cutout.id}: has no band {missing[0]!r}; it has "
-                f"{', '.join(cutout.bands)}",
+                f"the image has no band {missing[0]!r}; it has {', '.join(cutout.bands)}",
                 Flag.PREPROCESS_FAILED,
             )
         i = [cutout.bands.index(name) for name in self.select]
@@ -76,8 +75,7 @@ class Bands(Step):
         w = np.array([weights.get(name, 0.0) for name in cutout.bands], dtype=np.float32)
         if not w.any():
             raise CutoutError(
-                f"{cutout.file or cutout.id}: none of its bands {', '.join(cutout.bands)} has a "
-                f"weight in {weights}",
+                f"none of the bands {', '.join(cutout.bands)} has a weight in {weights}",
                 Flag.PREPROCESS_FAILED,
             )
         w /= w.sum()

@@ -7,12 +7,17 @@ import numpy as np
 from scipy import ndimage
 
 from ..flags import CutoutError, Flag
-from .steps import Step, detect
+from .resample import transform_wcs
+from .sky import WORKING_SIZE, bin_plane, find_sources, sky_statistics
+from .steps import Step
 
 __all__ = ["Crop"]
 
 _UNITS = ("radius", "pixel", "arcsec")
 _PLACES = ("source", "position", "centre")
+_NSIGMA = 2.0
+_CENTRAL = 0.2  # of the longer side: how far from the middle brightness counts less
+_REACH = 2.0  # of the radius of the chosen source: how far off a companion may be
 
 
 @dataclass(frozen=True)
@@ -24,20 +29,21 @@ class Crop(Step):
     size : float
         Side of the square, in `unit`.
     unit : {"radius", "pixel", "arcsec"}
-        ``radius`` is that of the source: the distance from its centre that holds 90 % of its
-        light. Near and far galaxies then fill the square alike. The square is never larger than
-        the image.
+        ``radius`` is that of the galaxies: the distance from their centre that holds 90 % of
+        the square root of their light, so that the outer parts count. Near and far galaxies
+        then fill the square alike. The square is never larger than the image.
     on : {"source", "position", "centre"}
-        What lies in the middle: the brightest source together with its companion, or
+        What lies in the middle: the brightest source together with its companions, or
         the source at the cutout's ``meta["position"]`` if one was given; that position itself; or
         the middle of the image.
 
     Notes
     -----
-    The companion is the brightest other source with at least a tenth of the light, not farther
-    away than three times the sum of the two radii. Without any source the middle of the image is cut out
-    and the flag ``no_source`` is set. What lies beyond the image is masked, with the flag
-    ``edge``.
+    Sources near the middle of the image are preferred: light counts less by a Gaussian of a fifth
+    of the longer side. Companions are sources with at least a tenth of the light and a fifth of
+    the area, whose border is not farther away than two radii of the chosen source. Without any
+    source the middle of the image is cut out and the flag ``no_source`` is set. What lies beyond
+    the image is masked, with the flag ``edge``.
     """
 
     name: ClassVar[str] = "crop"
@@ -81,7 +87,7 @@ class Crop(Step):
             side = self.size
         elif cutout.pixel_scale is None:
             raise CutoutError(
-                f"{cutout.file or cutout.id}: a crop of {self.size} arcsec needs a WCS",
+                f"a crop of {self.size} arcsec needs a WCS",
                 Flag.PREPROCESS_FAILED,
             )
         else:
@@ -92,14 +98,14 @@ class Crop(Step):
         position = _pixel_position(cutout)
         if position is None:
             raise CutoutError(
-                f"{cutout.file or cutout.id}: a crop on a position needs ra and dec in the table "
+                "a crop on a position needs ra and dec in the table "
                 "of images, and a WCS in the image",
                 Flag.PREPROCESS_FAILED,
             )
         _, ny, nx = cutout.shape
         if not (-0.5 <= position[0] <= ny - 0.5 and -0.5 <= position[1] <= nx - 0.5):
             raise CutoutError(
-                f"{cutout.file or cutout.id}: the position lies outside the image",
+                "the position lies outside the image",
                 Flag.PREPROCESS_FAILED,
             )
         return position
@@ -115,38 +121,55 @@ def _pixel_position(cutout):
 
 
 def _galaxies(cutout):
-    """Centre (y, x) and radius of the brightest source with its companion, or None."""
-    planes = np.where(cutout.mask, 0, cutout.data)
-    plane, mask = planes.mean(axis=0), cutout.mask.all(axis=0)
-    labels = detect(plane, mask)
-    n = labels.max()
-    if n == 0:
+    """Centre (y, x) and radius of the chosen source with its companions, or None."""
+    _, ny, nx = cutout.shape
+    factor = max(1, round(max(ny, nx) / WORKING_SIZE))
+    mask = cutout.mask.all(axis=0)
+    plane = np.where(cutout.mask, 0, cutout.data).mean(axis=0)
+    plane, valid = bin_plane(plane, ~mask, factor)
+    labels = find_sources(plane, valid, _NSIGMA)
+    if not labels.any():
         return None
-    light = np.clip(np.where(mask, 0, plane), 0, None)
-    index = np.arange(1, n + 1)
-    flux = ndimage.sum_labels(light, labels, index)
-    centres = np.array(ndimage.center_of_mass(light + 1e-12, labels, index))
-    radii = np.sqrt(ndimage.sum_labels(np.ones_like(light), labels, index) / np.pi)
-    main = int(flux.argmax())
+    level, _ = sky_statistics(plane[valid])
+    light = np.where(valid, np.clip(plane - level, 0, None), 0)
     position = _pixel_position(cutout)
     if position is not None:
-        main = int(np.hypot(*(centres - position).T).argmin())
-    distance = np.hypot(*(centres - centres[main]).T)
-    near = (distance <= 3 * (radii + radii[main])) & (index != main + 1)
-    companion = int(np.where(near, flux, 0).argmax())
-    pair = [main + 1]
-    if near[companion] and flux[companion] >= 0.1 * flux[main]:
-        pair.append(companion + 1)
-    member = np.isin(labels, pair)
-    y, x = np.nonzero(member)
-    # The plain mean keeps both galaxies of a pair inside, however unequal their light.
-    weight = np.sqrt(light[member] + 1e-12)
-    centre = np.average(y, weights=weight), np.average(x, weights=weight)
+        position = (np.array(position) + 0.5) / factor - 0.5
+    chosen = _choose(labels, light, position)
+    y, x = np.nonzero(chosen)
+    # The root keeps a bright nucleus from drawing the centre away from its companion.
+    weight = np.sqrt(light[y, x] + 1e-12)
+    centre = np.array([np.average(y, weights=weight), np.average(x, weights=weight)])
     away = np.hypot(y - centre[0], x - centre[1])
     order = np.argsort(away)
     total = np.cumsum(weight[order])
-    radius = away[order][np.searchsorted(total, 0.9 * total[-1])]
-    return centre, max(float(radius), 3.0)
+    radius = away[order][min(np.searchsorted(total, 0.9 * total[-1]), len(order) - 1)]
+    return (centre + 0.5) * factor - 0.5, max(float(radius) * factor, 3.0)
+
+
+def _choose(labels, light, position):
+    """Where the chosen source and its companions are, (y, x) of bool."""
+    n = labels.max() + 1
+    flux = np.bincount(labels.ravel(), light.ravel(), n)
+    area = np.bincount(labels.ravel(), minlength=n)
+    y, x = np.indices(labels.shape)
+    if position is None:
+        # Whoever cuts out a galaxy puts it near the middle; the brightest star may be anywhere.
+        middle = (np.array(labels.shape) - 1) / 2
+        away = np.hypot(y - middle[0], x - middle[1]) / max(labels.shape)
+        central = light * np.exp(-0.5 * (away / _CENTRAL) ** 2)
+        score = np.bincount(labels.ravel(), central.ravel(), n)
+        score[0] = -1
+        main = int(score.argmax())
+    else:
+        away = np.hypot(y - position[0], x - position[1])
+        main = int(labels.ravel()[np.where(labels > 0, away, np.inf).argmin()])
+    gap = np.full(n, np.inf)
+    np.minimum.at(gap, labels.ravel(), ndimage.distance_transform_edt(labels != main).ravel())
+    near = gap <= _REACH * np.sqrt(area[main] / np.pi)
+    kept = near & (flux >= 0.1 * flux[main]) & (area >= 0.2 * area[main])
+    kept[0], kept[main] = False, True
+    return kept[labels]
 
 
 def _cut(cutout, y0, x0, side):
@@ -164,20 +187,14 @@ def _cut(cutout, y0, x0, side):
         out[into] = planes[:, ys, xs]
         return out
 
-    wcs = cutout.wcs
-    if wcs is not None:
-        wcs = wcs.deepcopy()
-        wcs.wcs.crpix = wcs.wcs.crpix - [x0, y0]
-        if wcs.sip is not None:
-            from astropy.wcs import Sip
-
-            sip = wcs.sip
-            wcs.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - [x0, y0])
+    mask = paste(cutout.mask, True)
+    if mask.all():
+        raise CutoutError("the square to cut out has no valid pixel", Flag.NO_DATA)
     outside = (ys.stop - ys.start, xs.stop - xs.start) != (side, side)
     return cutout.replace(
         data=paste(cutout.data, np.nan),
-        mask=paste(cutout.mask, True),
+        mask=mask,
         variance=None if cutout.variance is None else paste(cutout.variance, np.nan),
-        wcs=wcs,
+        wcs=None if cutout.wcs is None else transform_wcs(cutout.wcs, origin=(x0, y0)),
         flags=cutout.flags | Flag.EDGE if outside else cutout.flags,
     )

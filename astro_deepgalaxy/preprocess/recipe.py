@@ -6,8 +6,6 @@ import json
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
-import numpy as np
-
 from ..flags import CutoutError, Flag
 from ..plugins import get_spec, provider
 from .steps import Step
@@ -86,19 +84,11 @@ class Recipe:
         for step in self.steps:
             try:
                 cutout = step(cutout)
-            except CutoutError:
-                raise
-            except (
-                ValueError,
-                ArithmeticError,
-                IndexError,
-                TypeError,
-                np.linalg.LinAlgError,
-            ) as error:
-                name = cutout.file or cutout.id
-                raise CutoutError(
-                    f"{name}: the step {step.name!r} failed: {error}", Flag.PREPROCESS_FAILED
-                ) from error
+            except Exception as error:
+                # A stranger's step may raise anything; one image must not stop a batch.
+                flag = getattr(error, "flag", Flag.PREPROCESS_FAILED)
+                name = cutout.file or cutout.id or "image"
+                raise CutoutError(f"{name}: step {step.name!r}: {error}", flag) from error
         return cutout
 
     def to_dict(self):

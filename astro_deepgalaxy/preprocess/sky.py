@@ -1,12 +1,17 @@
 """The sky level and its noise, and what stands out from it."""
 
+import warnings
+
 import numpy as np
 
-__all__ = ["Sources", "bin_plane", "find_sources", "sky_statistics"]
+__all__ = ["WORKING_SIZE", "bin_plane", "find_sources", "sky_statistics"]
 
-_SAMPLE = 40_000
+WORKING_SIZE = 128
+"""Sources and the sky are looked for in images binned to about this many pixels a side."""
+
+_SAMPLE = 20_000
 _SMOOTHING = 1.5
-_SMALLEST_SOURCE = 5
+_SMALLEST_SOURCE = 12
 
 
 def sky_statistics(values):
@@ -74,23 +79,6 @@ def bin_plane(plane, valid, factor):
     return binned, count >= factor**2 / 2
 
 
-class Sources:
-    """Segments of an image that stand out from the sky.
-
-    Attributes
-    ----------
-    labels : numpy.ndarray of int
-        Number of the segment at each pixel, 0 for sky; (y, x).
-    level, sigma : float
-        Level and noise of the sky in the image that was searched.
-    """
-
-    def __init__(self, labels, level, sigma):
-        self.labels = labels
-        self.level = level
-        self.sigma = sigma
-
-
 def find_sources(plane, valid, threshold):
     """Find what stands out from a flat sky.
 
@@ -105,21 +93,24 @@ def find_sources(plane, valid, threshold):
 
     Returns
     -------
-    Sources
+    numpy.ndarray of int
+        Number of the segment at each pixel, 0 for sky; (y, x).
     """
-    import warnings
-
     from photutils.segmentation import detect_sources
     from photutils.utils.exceptions import NoDetectionsWarning
     from scipy.ndimage import gaussian_filter
 
-    level, sigma = sky_statistics(plane[valid])
+    labels = np.zeros(plane.shape, dtype=int)
+    if not valid.any():
+        return labels
+    level, _ = sky_statistics(plane[valid])
     smooth = gaussian_filter(np.where(valid, plane, level), _SMOOTHING, mode="nearest")
-    smooth_level, smooth_sigma = sky_statistics(smooth[valid])
-    # A picture's sky can be flat black: then a hundredth of the peak counts.
-    least = max(threshold * smooth_sigma, 0.01 * float(smooth[valid].max() - smooth_level), 1e-30)
+    level, sigma = sky_statistics(smooth[valid])
+    # The sky of a picture can be flat black: then a hundredth of the peak counts.
+    least = max(threshold * sigma, 0.01 * float(smooth[valid].max() - level))
+    if least == 0:
+        return labels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)
-        found = detect_sources(smooth, smooth_level + least, _SMALLEST_SOURCE, mask=~valid)
-    labels = np.zeros(plane.shape, dtype=int) if found is None else found.data
-    return Sources(labels, level, sigma)
+        found = detect_sources(smooth, level + least, _SMALLEST_SOURCE, mask=~valid)
+    return labels if found is None else found.data
