@@ -78,6 +78,11 @@ class Bands(Step):
                 f"none of the bands {', '.join(cutout.bands)} has a weight in {weights}",
                 Flag.PREPROCESS_FAILED,
             )
+        seen = ~cutout.mask.all(axis=(1, 2))
+        if not (w * seen).any():
+            raise CutoutError("none of the bands has a valid pixel", Flag.NO_DATA)
+        # A survey may miss a band altogether: the others make do.
+        w *= seen
         w /= w.sum()
         # A pixel counts where the bands that make it up are all there.
         mask = cutout.mask[w > 0].any(axis=0)

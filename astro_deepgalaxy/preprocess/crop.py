@@ -16,6 +16,8 @@ __all__ = ["Crop"]
 _UNITS = ("radius", "pixel", "arcsec")
 _PLACES = ("source", "position", "centre")
 _NSIGMA = 2.0
+_OF_PEAK = 0.01
+_OF_PEAK_PICTURE = 0.06  # a stretched picture shows fainter things, and less noise
 _CENTRAL = 0.2  # of the longer side: how far from the middle brightness counts less
 _REACH = 2.0  # of the radius of the chosen source: how far off a companion may be
 
@@ -127,7 +129,8 @@ def _galaxies(cutout):
     mask = cutout.mask.all(axis=0)
     plane = np.where(cutout.mask, 0, cutout.data).mean(axis=0)
     plane, valid = bin_plane(plane, ~mask, factor)
-    labels = find_sources(plane, valid, _NSIGMA)
+    stretched = bool(cutout.flags & Flag.PICTURE)
+    labels = find_sources(plane, valid, _NSIGMA, _OF_PEAK_PICTURE if stretched else _OF_PEAK)
     if not labels.any():
         return None
     level, _ = sky_statistics(plane[valid])

@@ -52,7 +52,7 @@ class Recipe:
         Returns
         -------
         Recipe
-            Background, luminance, crop on the brightest source and its companions by their
+            Luminance, background, crop on the brightest source and its companions by their
             size, resize, stretch.
         """
         from .background import Background
@@ -61,7 +61,8 @@ class Recipe:
         from .resize import Resize
         from .stretch import Stretch
 
-        return cls((Background(), Bands(), Crop(), Resize(size=size), Stretch()))
+        # Sky subtraction is linear: after the bands are combined it is done once, not for each.
+        return cls((Bands(), Background(), Crop(), Resize(size=size), Stretch()))
 
     def __call__(self, cutout):
         """Apply the steps.

@@ -79,7 +79,7 @@ def bin_plane(plane, valid, factor):
     return binned, count >= factor**2 / 2
 
 
-def find_sources(plane, valid, threshold):
+def find_sources(plane, valid, threshold, of_peak=0.01):
     """Find what stands out from a flat sky.
 
     Parameters
@@ -90,6 +90,8 @@ def find_sources(plane, valid, threshold):
         Which of them count.
     threshold : float
         Least brightness above the sky, in units of the noise of the slightly smoothed image.
+    of_peak : float
+        Least brightness as a fraction of the peak, for images with next to no noise.
 
     Returns
     -------
@@ -106,8 +108,7 @@ def find_sources(plane, valid, threshold):
     level, _ = sky_statistics(plane[valid])
     smooth = gaussian_filter(np.where(valid, plane, level), _SMOOTHING, mode="nearest")
     level, sigma = sky_statistics(smooth[valid])
-    # The sky of a picture can be flat black: then a hundredth of the peak counts.
-    least = max(threshold * sigma, 0.01 * float(smooth[valid].max() - level))
+    least = max(threshold * sigma, of_peak * float(smooth[valid].max() - level))
     if least == 0:
         return labels
     with warnings.catch_warnings():
