@@ -16,9 +16,12 @@ from ..jobs import atomic_path
 from .camera import camera_directions, image_axes, render, smoothing_lengths
 from .encounter import Encounter
 from .galaxy import Galaxy
-from .observe import Exposure, expose, field_in_kpc, to_fits
+from .observe import Observation, observe
 
-__all__ = ["Survey", "simulate_survey"]
+__all__ = ["Survey", "random_encounter", "random_observation", "simulate_survey"]
+
+_MASS_TO_LIGHT = 2.0  # of the stars in the r band, in solar units
+_FIELD = (80.0, 120.0)  # kpc: smallest and largest side of an image
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,8 @@ def random_encounter(rng):
     )
 
 
-def random_exposure(rng):
-    """An exposure such as a survey of nearby galaxies takes.
+def random_observation(rng):
+    """Circumstances such as a survey of nearby galaxies meets.
 
     Parameters
     ----------
@@ -160,18 +163,19 @@ def random_exposure(rng):
 
     Returns
     -------
-    Exposure
-        Redshift 0.04 to 0.08; exposure time, seeing and sky vary as from night to night.
+    Observation
+        Redshift 0.02 to 0.08; exposure, seeing and sky vary as from night to night.
     """
-    return Exposure(
-        redshift=float(rng.uniform(0.04, 0.08)),
-        seconds=float(60 * 10 ** rng.uniform(0, 1)),
-        seeing=float(rng.uniform(1.1, 1.8)),
-        sky=float(rng.uniform(20.7, 21.3)),
-        gradient=float(rng.uniform(0, 0.03)),
+    return Observation(
+        redshift=float(rng.uniform(0.02, 0.08)),
         ra=float(rng.uniform(0, 360)),
-        dec=float(np.degrees(np.arcsin(rng.uniform(-0.9, 0.9)))),
-        position_angle=float(rng.uniform(0, 360)),
+        dec=float(np.degrees(np.arcsin(rng.uniform(-1, 1)))),
+        roll=float(rng.uniform(0, 360)),
+        psf_fwhm=float(rng.uniform(1.0, 1.6)),
+        sky_brightness=float(rng.uniform(20.8, 21.4)),
+        sky_gradient=float(rng.uniform(0, 0.03)),
+        sky_angle=float(rng.uniform(0, 360)),
+        exposure=float(100 * 10 ** rng.uniform(0, 1)),
     )
 
 
@@ -251,31 +255,32 @@ def _observe(folder, survey, number, snapshot_number, snapshot, masses, truth):
         image_axes(direction, rng.uniform(0, 2 * np.pi))
         for direction, rng in zip(camera_directions(survey.cameras), rngs, strict=True)
     ]
-    exposures = [random_exposure(rng) for rng in rngs]
+    fields = [rng.uniform(*_FIELD) for rng in rngs]
+    light = masses / _MASS_TO_LIGHT
     images = render(
         snapshot.positions - snapshot.positions.mean(axis=0),
-        masses,
+        light,
         smoothing_lengths(snapshot.positions),
         axes,
-        [field_in_kpc(exposure, survey.pixels) for exposure in exposures],
+        fields,
         survey.pixels,
     )
     rows = []
-    for camera, (image, exposure, rng) in enumerate(zip(images, exposures, rngs, strict=True)):
+    for camera, (image, rng) in enumerate(zip(images, rngs, strict=True)):
         name = f"{truth['group']}_snap_{snapshot_number:03d}_cam_{camera:02d}"
         file = f"images/{name}.fits"
-        hdu = to_fits(expose(image, exposure, rng), exposure, name)
+        observation = random_observation(rng)
+        hdu = observe(image, fields[camera] / survey.pixels, observation, rng)
         with atomic_path(folder / file) as partial:
             hdu.writeto(partial)
-        offset = axes[camera] @ snapshot.offset
         rows.append(
             {
                 "id": name,
                 "file": file,
                 **truth,
-                "projected_separation": float(np.linalg.norm(offset)),
+                "projected_separation": float(np.linalg.norm(axes[camera] @ snapshot.offset)),
                 "camera": camera,
-                "redshift": exposure.redshift,
+                "redshift": observation.redshift,
             }
         )
     return rows
