@@ -1,0 +1,1 @@
+"""Galaxy mergers simulated particle by particle and observed as a telescope would."""
