@@ -128,7 +128,7 @@ def simulate_survey(folder, survey=None, progress=None):
 
 
 def random_encounter(rng):
-    """An encounter that merges within some 600 Myr.
+    """An encounter that coalesces some 400 Myr after its first pericentre.
 
     Parameters
     ----------
@@ -138,16 +138,17 @@ def random_encounter(rng):
     Returns
     -------
     Encounter
-        Mass ratio 0.5 to 1, pericentre 3 to 10 kpc, discs in any orientation.
+        Mass ratio 0.5 to 1.5, pericentre 3 to 8 kpc, discs in any orientation.
     """
     discs = [
         (math.degrees(math.acos(rng.uniform(-1, 1))), float(rng.uniform(0, 360))) for _ in range(2)
     ]
     return Encounter(
         primary=Galaxy(),
-        mass_ratio=float(rng.uniform(0.5, 1.0)),
-        pericentre=float(rng.uniform(3.0, 10.0)),
-        parabolic_fraction=float(rng.uniform(0.75, 0.85)),
+        mass_ratio=float(rng.uniform(0.5, 1.5)),
+        separation=50.0,
+        pericentre=float(rng.uniform(3.0, 8.0)),
+        parabolic_fraction=float(rng.uniform(0.65, 0.75)),
         primary_disc=discs[0],
         secondary_disc=discs[1],
     )
