@@ -137,14 +137,45 @@ def register_commands():
     ]
 
 
+_CONVNEXT = ("Tiny", "Small", "Base", "Large", "XLarge")
+_EFFICIENTNET_V2 = ("B0", "B1", "B2", "B3", "S", "M", "L")
+KERAS_APPLICATIONS = {
+    **{f"convnext_{size.lower()}": f"ConvNeXt{size}" for size in _CONVNEXT},
+    **{f"densenet{depth}": f"DenseNet{depth}" for depth in (121, 169, 201)},
+    **{f"efficientnet_b{i}": f"EfficientNetB{i}" for i in range(8)},
+    **{f"efficientnetv2_{v.lower()}": f"EfficientNetV2{v}" for v in _EFFICIENTNET_V2},
+    "inception_v3": "InceptionV3",
+    "inception_resnet_v2": "InceptionResNetV2",
+    "mobilenet": "MobileNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3_small": "MobileNetV3Small",
+    "mobilenet_v3_large": "MobileNetV3Large",
+    "nasnet_mobile": "NASNetMobile",
+    "nasnet_large": "NASNetLarge",
+    **{f"resnet{depth}": f"ResNet{depth}" for depth in (50, 101, 152)},
+    **{f"resnet{depth}_v2": f"ResNet{depth}V2" for depth in (50, 101, 152)},
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "xception": "Xception",
+}
+"""Names of backbones and of the functions of `keras.applications` that build them."""
+
+
 @hookimpl
 def register_backbones():
     """A small network of our own and the families of `keras.applications`."""
-    return [
+    simple = BackboneSpec(
+        name="simple",
+        factory="astro_deepgalaxy.backbones.simple:simple",
+        summary="A few plain convolutions: small data sets, quick runs",
+        min_size=32,
+    )
+    return [simple] + [
         BackboneSpec(
-            name="simple",
-            factory="astro_deepgalaxy.backbones.simple:simple",
-            summary="A few plain convolutions: small data sets, quick runs",
+            name=name,
+            factory=f"astro_deepgalaxy.backbones.keras_applications:{name}",
+            summary=f"{application} of keras.applications, any number of channels",
             min_size=32,
-        ),
+        )
+        for name, application in KERAS_APPLICATIONS.items()
     ]
