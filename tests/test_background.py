@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from astro_deepgalaxy import Cutout, Flag
+from astro_deepgalaxy.io import read_cutout
+from astro_deepgalaxy.preprocess.background import Background
+from astro_deepgalaxy.preprocess.sky import bin_plane, sky_statistics
+
+
+def disc(shape, peak=200.0, length=6.0):
+    y, x = np.indices(shape)
+    return peak * np.exp(-np.hypot(x - shape[1] / 2, y - shape[0] / 2) / length)
+
+
+@pytest.mark.parametrize("n", [96, 141, 256, 600])
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_a_known_gradient_is_removed_to_within_the_noise(n, slope):
+    rng = np.random.default_rng(n)
+    y, x = np.indices((n, n)) * (256 / n)
+    sky = 1000 + slope * x - 0.5 * slope * y
+    galaxy = disc((n, n), length=n / 40)
+    out = Background()(Cutout(sky + galaxy + rng.normal(0, 5, (n, n))))
+    error = out.data[0] - galaxy
+    assert out.flags == 0
+    # Binned to 16 boxes, what is left is far below the noise of 5 of a pixel.
+    boxes, _ = bin_plane(error, np.ones_like(error, dtype=bool), n // 8)
+    assert np.abs(boxes[:8, :8]).max() < 2.5
+    assert abs(np.median(error)) < 0.5
+
+
+def test_the_light_of_a_galaxy_is_kept():
+    galaxy = disc((256, 256), 300, 10)
+    noise = np.random.default_rng(0).normal(0, 3, galaxy.shape)
+    out = Background()(Cutout(500 + galaxy + noise))
+    assert out.data[0].sum() == pytest.approx(galaxy.sum(), rel=0.05)
+
+
+def test_too_little_sky_is_flagged():
+    n = 128
+    y, x = np.indices((n, n))
+    image = 50 * np.exp(-np.hypot(x - 64, y - 64) / 200) + 10 * np.sin(x / 9) * np.sin(y / 7)
+    out = Background()(Cutout(image + 5 * np.indices((n, n)).sum(axis=0) % 7 * 40))
+    assert np.isfinite(out.data).all()
+    mostly = np.ones((n, n), dtype=bool)
+    mostly[:8, :8] = False
+    out = Background()(Cutout(np.full((n, n), 7.0), mask=mostly))
+    assert out.flags & Flag.BACKGROUND_UNRELIABLE
+    assert np.allclose(out.data[0, :8, :8], 0)
+
+
+def test_mask_variance_and_bands_are_kept():
+    rng = np.random.default_rng(1)
+    data = rng.normal(0, 1, (2, 64, 64)) + np.array([10, 90])[:, np.newaxis, np.newaxis]
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[5:9] = True
+    data[:, mask] = 1e6
+    cutout = Cutout(data, bands=("g", "r"), mask=mask, variance=np.ones((64, 64)))
+    out = Background()(cutout)
+    assert out.bands == ("g", "r")
+    assert np.array_equal(out.mask, cutout.mask)
+    assert np.array_equal(out.variance, cutout.variance)
+    assert np.abs(np.median(out.data[:, ~mask], axis=1)).max() < 0.2
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (9, 30), (1, 50), (33, 200)])
+def test_small_and_long_images(shape):
+    out = Background()(Cutout(100 + np.random.default_rng(0).normal(0, 1, shape)))
+    assert out.shape == (1, *shape)
+    assert abs(np.median(out.data)) < 1.5
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25])
+def test_sky_statistics_among_sources(fraction):
+    rng = np.random.default_rng(3)
+    values = rng.normal(50, 4, 40_000)
+    n = int(fraction * len(values))
+    values[:n] += rng.exponential(80, n)
+    level, sigma = sky_statistics(rng.permutation(values))
+    assert level == pytest.approx(50, abs=1.2 if fraction else 0.1)
+    assert sigma == pytest.approx(4, rel=0.15)
+
+
+def test_raw_frame_with_a_strong_gradient(real_images):
+    cutout = read_cutout(real_images / "cafos_arp84" / "uamP_0174.fits.gz")
+    out = Background()(cutout)
+    border = np.ones((8, 8), dtype=bool)
+    border[1:-1, 1:-1] = False
+    spread = []
+    for plane in (cutout.data[0], out.data[0]):
+        # Medians of blocks along the border, where there are stars but no galaxy.
+        blocks = plane.reshape(8, 128, 8, 128).swapaxes(1, 2).reshape(8, 8, -1)
+        level = np.median(blocks, axis=-1)[border]
+        spread.append(np.subtract(*np.percentile(level, [90, 10])))
+    assert spread[1] < spread[0] / 6
