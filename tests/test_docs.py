@@ -1,0 +1,79 @@
+"""Every example of the README and the documentation is run, page by page."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
+# Run from end to end by `tox -e quickstart`, and in small by test_quickstart.py.
+LONG = ("quickstart",)
+BLOCK = re.compile(
+    r"^\.\. code-block:: (console|python|toml)\n((?:   :.*\n)*)\n((?:(?: {3}.*)?\n)+)", re.M
+)
+
+
+def blocks(page):
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8") + "\n"):
+        yield match[1], "\n".join(line[3:] for line in match[3].splitlines())
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with a small survey of mergers, its store and a model, as the pages assume."""
+    from astro_deepgalaxy import MergerClassifier, Recipe
+    from astro_deepgalaxy.preprocess.batch import preprocess_batch
+    from astro_deepgalaxy.simulate.survey import Survey, simulate_survey
+
+    folder = tmp_path_factory.mktemp("desk")
+    survey = Survey(simulations=3, particles=1000, snapshots=5, cameras=2, pixels=48, step=10.0)
+    labels = simulate_survey(folder / "mergers", survey, progress=False)
+    store = preprocess_batch(labels, Recipe.default(32), folder / "mergers.zarr", progress=False)
+    model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False).fit(store)
+    model.save(folder / "my_model")
+    model.save(folder / "astro-deepgalaxy-quickstart" / "model")
+    return folder
+
+
+def run_console(text):
+    from astro_deepgalaxy.cli import main
+
+    for line in text.splitlines():
+        if not line.startswith("$ astro-deepgalaxy "):
+            continue
+        words = shlex.split(line.removeprefix("$ astro-deepgalaxy "))
+        if words[0] in LONG:
+            continue
+        globbed = [
+            name
+            for word in words
+            for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+        ]
+        result = CliRunner().invoke(main, globbed)
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples(page, desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    namespace = {}
+    found = list(blocks(page))
+    if not found:
+        pytest.skip("no example on this page")
+    for language, text in found:
+        if language == "toml":
+            Path("run.toml").write_text(text, encoding="utf-8")
+        elif language == "console":
+            run_console(text)
+        else:
+            exec(compile(text, str(page), "exec"), namespace)
+
+
+def test_ci_runs_the_command_of_the_readme():
+    command = "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox"
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8").splitlines()
+    assert f"   $ {command}" in readme
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
