@@ -17,6 +17,7 @@ from ..flags import CutoutError, Flag
 __all__ = ["read_fits", "split_extension"]
 
 _MAX_PLANES = 16
+_NUMBERS = ("CRVAL", "CRPIX", "CDELT")
 
 
 def read_fits(path, extension=None):
@@ -138,6 +139,9 @@ def _planes(data, path):
 
 def _celestial(header):
     """WCS of the two image axes, or None when there is none that can be used."""
+    # wcslib takes a text for zero, which is a place in the sky.
+    if any(isinstance(header.get(f"{key}{i}"), str) for key in _NUMBERS for i in (1, 2)):
+        return None
     try:
         wcs = WCS(header, naxis=2)
         if not wcs.has_celestial:

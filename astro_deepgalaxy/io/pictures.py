@@ -67,9 +67,9 @@ def read_picture(path):
 def _pixels(picture):
     """Pixels (band, y, x) in [0, 1], top row first, and the names of the bands."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = np.asarray(picture, dtype=np.float32)
-        top = 65535 if grey.max() > 255 else 255
-        return np.clip(grey, 0, top)[np.newaxis] / top, ("grey",)
+        # Grey of 16 bits, however dim; Pillow gives colours of 16 bits with 8.
+        grey = np.asarray(picture, dtype=np.float32) / 65535
+        return np.clip(grey, 0, 1)[np.newaxis], ("grey",)
     if picture.mode in ("1", "L", "LA"):
         return np.asarray(picture.convert("L"), dtype=np.float32)[np.newaxis] / 255, ("grey",)
     colour = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
