@@ -38,8 +38,10 @@ class Align(Step):
 
     Notes
     -----
-    The variance is reprojected as the pixels are and scaled by the number of old pixels in a new
-    one; the covariance that resampling makes between neighbours is ignored.
+    The variance is reprojected as the pixels are. That of an average is then divided by the
+    number of old pixels in a new one, which stands for the squared weights; ``interp`` does not
+    average, and gives an upper limit. The covariance that resampling makes between neighbours is
+    ignored.
     """
 
     name: ClassVar[str] = "align"
@@ -52,8 +54,9 @@ class Align(Step):
     def __post_init__(self):
         if (self.pixel_scale is None) == (self.kpc_per_pixel is None):
             raise ValueError("align: give either pixel_scale (arcsec) or kpc_per_pixel")
-        if not (self.pixel_scale or self.kpc_per_pixel) > 0:
-            raise ValueError("align: the scale must be positive")
+        scale = self.kpc_per_pixel if self.pixel_scale is None else self.pixel_scale
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"align: the scale must be positive; got {scale}")
         if self.method not in _METHODS or self.conserve not in _CONSERVED:
             raise ValueError(
                 f"align: method must be one of {_METHODS} and conserve one of {_CONSERVED}; "
@@ -69,18 +72,27 @@ class Align(Step):
             return cutout.flagged(Flag.NO_REDSHIFT)
         wcs, shape = _target(cutout, scale)
         ratio = (scale / cutout.pixel_scale.to_value(u.arcsec)) ** 2
-        data, footprint = self._reproject(
-            np.where(cutout.mask, np.nan, cutout.data), cutout.wcs, wcs, shape
-        )
-        variance = cutout.variance
+        # Masked pixels have no weight, instead of spreading over the kernel of every neighbour.
+        valid = (~cutout.mask).astype(np.float32)
+        planes = [np.where(cutout.mask, 0, cutout.data)]
+        if cutout.mask.any():
+            planes.append(valid)
+        if cutout.variance is not None:
+            planes.append(np.where(cutout.mask, 0, cutout.variance))
+        planes, footprint = self._reproject(np.concatenate(planes), cutout.wcs, wcs, shape)
+        n = len(cutout.bands)
+        share = planes[n : 2 * n] if cutout.mask.any() else np.ones((n, *shape))
+        mask = ~(footprint[:n] >= 0.5) | ~(share >= 0.5)
+        if mask.all():
+            raise CutoutError("the image has no valid pixel", Flag.NO_DATA)
+        share = np.where(mask, 1, share)
+        data = planes[:n] / share
+        variance = None if cutout.variance is None else planes[-n:] / share
+        scaled = ratio if self.conserve == "flux" else 1.0
+        data = data * scaled
         if variance is not None:
-            variance, _ = self._reproject(variance, cutout.wcs, wcs, shape)
-        if self.conserve == "flux":
-            data = data * ratio
-            variance = None if variance is None else variance * ratio
-        elif variance is not None:
-            variance = variance / ratio
-        mask = (footprint < 0.5) | ~np.isfinite(data)
+            averaged = 1.0 if self.method == "interp" else max(ratio, 1.0)
+            variance = variance * (scaled**2 / averaged)
         return cutout.replace(
             data=np.where(mask, np.nan, data), mask=mask, variance=variance, wcs=wcs
         )

@@ -17,16 +17,18 @@ _LUMINANCE = {"red": 0.2126, "green": 0.7152, "blue": 0.0722}  # ITU-R BT.709
 class Bands(Step):
     """Choose bands by name, or combine all of them into one.
 
-    An image of a single band is used for whatever single band is asked for: one-band surveys,
-    simulations and grey pictures meet here.
+    An image of a single band is used for whatever single band is asked for, and a picture in
+    colour gives its luminance (ITU-R BT.709): one-band surveys, simulations and pictures meet
+    here. A combined pixel is masked where any of its bands is; a band without a single valid
+    pixel is left out.
 
     Attributes
     ----------
     select : tuple of str
         Names of the bands to keep, in order. When empty, the bands are combined.
     weights : dict of str to float
-        Weight of each band in the combination; the others count nothing. When empty, pictures in
-        colour are weighted as the eye does (ITU-R BT.709), and other bands equally.
+        Weight of each band in the combination; the others count nothing. When empty, all bands
+        count alike.
     """
 
     name: ClassVar[str] = "bands"
@@ -38,10 +40,10 @@ class Bands(Step):
         object.__setattr__(self, "select", tuple(self.select))
         if self.select and self.weights:
             raise ValueError("bands: give either select or weights, not both")
-        if any(weight < 0 for weight in self.weights.values()) or (
-            self.weights and not any(self.weights.values())
-        ):
-            raise ValueError(f"bands: weights must be positive; got {self.weights}")
+        if len(set(self.select)) < len(self.select):
+            raise ValueError(f"bands: a band is selected twice in {self.select}")
+        if not all(np.isfinite(weight) and weight > 0 for weight in self.weights.values()):
+            raise ValueError(f"bands: weights must be positive numbers; got {self.weights}")
 
     def __call__(self, cutout):
         """Choose or combine; see `Step`."""
@@ -54,12 +56,9 @@ class Bands(Step):
     def _choose(self, cutout):
         if len(self.select) == 1 == len(cutout.bands):
             return cutout
-        missing = [name for name in self.select if name not in cutout.bands]
-        if missing:
-            raise CutoutError(
-                f"the image has no band {missing[0]!r}; it has {', '.join(cutout.bands)}",
-                Flag.PREPROCESS_FAILED,
-            )
+        if len(self.select) == 1 and cutout.flags & Flag.PICTURE and _is_colour(cutout):
+            return self._combine(cutout)
+        _require(cutout, self.select)
         i = [cutout.bands.index(name) for name in self.select]
         return cutout.replace(
             data=cutout.data[i],
@@ -69,15 +68,12 @@ class Bands(Step):
         )
 
     def _combine(self, cutout):
-        weights = self.weights or (
-            _LUMINANCE if cutout.flags & Flag.PICTURE else dict.fromkeys(cutout.bands, 1.0)
-        )
+        if cutout.flags & Flag.PICTURE and _is_colour(cutout):
+            weights = _LUMINANCE
+        else:
+            weights = self.weights or dict.fromkeys(cutout.bands, 1.0)
+        _require(cutout, weights)
         w = np.array([weights.get(name, 0.0) for name in cutout.bands], dtype=np.float32)
-        if not w.any():
-            raise CutoutError(
-                f"none of the bands {', '.join(cutout.bands)} has a weight in {weights}",
-                Flag.PREPROCESS_FAILED,
-            )
         seen = ~cutout.mask.all(axis=(1, 2))
         if not (w * seen).any():
             raise CutoutError("none of the bands has a valid pixel", Flag.NO_DATA)
@@ -92,4 +88,17 @@ class Bands(Step):
             variance = np.tensordot(w**2, variance, axes=1)
         return cutout.replace(
             data=np.where(mask, np.nan, data), mask=mask, variance=variance, bands=("luminance",)
+        )
+
+
+def _is_colour(cutout):
+    return set(cutout.bands) == set(_LUMINANCE)
+
+
+def _require(cutout, names):
+    missing = [name for name in names if name not in cutout.bands]
+    if missing:
+        raise CutoutError(
+            f"the image has no band {missing[0]!r}; it has {', '.join(cutout.bands)}",
+            Flag.PREPROCESS_FAILED,
         )
