@@ -116,7 +116,10 @@ class Align(Step):
         if self.method == "exact":
             pairs = [function((p, wcs_in), wcs_out, shape_out=shape) for p in planes]
             return np.array([p for p, _ in pairs]), np.array([f for _, f in pairs])
-        options = {"order": "bilinear"} if self.method == "interp" else {"kernel": "gaussian"}
+        options = {"order": "bilinear"}
+        if self.method == "adaptive":
+            # A border pixel counts while half of its kernel is on the image.
+            options = {"kernel": "gaussian", "boundary_mode": "ignore_threshold"}
         return function((planes, wcs_in), wcs_out, shape_out=(len(planes), *shape), **options)
 
 
