@@ -1,10 +1,14 @@
 """Configuration of the documentation."""
 
 import os
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 from sphinx_astropy.conf.v2 import *  # noqa: F403
 from sphinx_astropy.conf.v2 import extensions, intersphinx_mapping
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "astro_deepgalaxy"
 author = "the astro_deepgalaxy developers"
@@ -12,7 +16,7 @@ copyright = f"2026, {author}"
 release = installed_version("astro-deepgalaxy")
 version = ".".join(release.split(".")[:2])
 
-extensions = [*extensions, "sphinx_click"]
+extensions = [*extensions, "definition_tables", "sphinx_click"]
 # Cross-references to other projects need the network: only where the pages are published.
 if os.environ.get("READTHEDOCS") != "True":
     intersphinx_mapping.clear()

@@ -77,3 +77,13 @@ def test_ci_runs_the_command_of_the_readme():
     readme = (ROOT / "README.rst").read_text(encoding="utf-8").splitlines()
     assert f"   $ {command}" in readme
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_hook_is_documented():
+    from astro_deepgalaxy import hookspecs
+
+    text = (ROOT / "docs" / "plugins.rst").read_text(encoding="utf-8")
+    hooks = [name for name in vars(hookspecs) if name.startswith("register_")]
+    assert len(hooks) == 8
+    for name in hooks:
+        assert f".. autofunction:: astro_deepgalaxy.hookspecs.{name}\n" in text

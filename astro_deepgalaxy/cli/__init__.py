@@ -5,7 +5,7 @@ import warnings
 
 import click
 
-__all__ = ["main"]
+__all__ = ["load_keras", "main"]
 
 
 class _Commands(click.Group):
@@ -19,8 +19,6 @@ class _Commands(click.Group):
     def invoke(self, ctx):
         if ctx.params["debug"]:
             return super().invoke(ctx)
-        # What TensorFlow reports about the machine at start-up is of no use here.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -80,6 +78,25 @@ def _sections():
                 short = False
             sections[title][spec.name if short else status.qualified(spec)] = spec
     return sections
+
+
+def load_keras():
+    """Import Keras without what TensorFlow has to say about the machine (unless debugging)."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.find_root().params.get("debug"):
+        import keras
+
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # It writes to the file descriptor before it heeds that variable.
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            import keras  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _sentence(error):

@@ -34,9 +34,12 @@ def predict(model, inputs, output, engine, processes, strict, as_json):
     """
     from ..flags import FAILED
     from ..io.tables import check_table_suffix, write_table
-    from ..tasks.classify import MergerClassifier
+    from . import load_keras
 
     check_table_suffix(output)
+    load_keras()
+    from ..tasks.classify import MergerClassifier
+
     classifier = MergerClassifier.load(model)
     classifier.set_params(engine=engine, processes=processes)
     catalogue = classifier.predict(list(inputs))

@@ -37,10 +37,11 @@ def quickstart(output, seed, simulations, epochs, as_json):
 
     from ..run_config import Data, Network, RunConfig, Training
     from ..simulate.survey import Survey, simulate_survey
-    from . import train
+    from . import load_keras, train
 
     if simulations < 4:
         raise click.UsageError("--simulations must be at least 4: some to train on, some to judge")
+    load_keras()
     output = Path(output)
     clock = _Clock(quiet=as_json)
     with clock("simulate the mergers and observe them"):

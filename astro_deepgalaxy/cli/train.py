@@ -23,6 +23,7 @@ def train(run_file, print_config, as_json):
       astro-deepgalaxy train run.toml
     """
     from ..run_config import default_toml, read_run_config
+    from . import load_keras
 
     if print_config:
         click.echo(default_toml(), nl=False)
@@ -32,6 +33,7 @@ def train(run_file, print_config, as_json):
             "give a run file; 'astro-deepgalaxy train --print-config > run.toml' writes one"
         )
     config = read_run_config(run_file)
+    load_keras()
     card, page = run(config)
     if as_json:
         scores = None if card is None else card.to_dict()

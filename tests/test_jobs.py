@@ -1,0 +1,28 @@
+import pytest
+
+from astro_deepgalaxy.jobs import atomic_folder, atomic_path
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "table.fits.gz"
+    with atomic_path(path) as partial:
+        assert partial.name.endswith(".fits.gz")
+        partial.write_text("first")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), atomic_path(path) as partial:
+        partial.write_text("half of the sec")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "model"
+    for text in ("first", "second"):
+        with atomic_folder(path) as partial:
+            (partial / "weights").write_text(text)
+    with pytest.raises(RuntimeError), atomic_folder(path) as partial:
+        (partial / "weights").write_text("half")
+        raise RuntimeError
+    assert (path / "weights").read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
