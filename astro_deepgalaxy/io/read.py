@@ -45,7 +45,14 @@ def read_cutout(image, **options):
         except (ValueError, TypeError) as error:
             raise CutoutError(f"array: not an image: {error}") from error
         return _not_empty(cutout)
-    return _reader(image).load()(image, **options)
+    reader = _reader(image).load()
+    try:
+        return _not_empty(reader(image, **options))
+    except CutoutError:
+        raise
+    except Exception as error:
+        # A stranger's reader may raise anything; one file must not stop a batch.
+        raise CutoutError(f"{image}: cannot be read: {error}") from error
 
 
 def image_suffixes():

@@ -37,7 +37,8 @@ class Bands(Step):
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        object.__setattr__(self, "select", tuple(self.select))
+        select = (self.select,) if isinstance(self.select, str) else tuple(self.select)
+        object.__setattr__(self, "select", select)
         if self.select and self.weights:
             raise ValueError("bands: give either select or weights, not both")
         if len(set(self.select)) < len(self.select):

@@ -1,5 +1,8 @@
 """Preparing many images: into a store, or one after the other for prediction."""
 
+import hashlib
+import json
+
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
@@ -32,10 +35,10 @@ def prepare(source, recipe):
         Prepared pixels (y, x, channel), float32; None when the image cannot be used.
     row : dict
         ``id, file, flags, reason, ra, dec``: why it cannot, and the position of its middle in
-        degrees (NaN without a WCS).
+        degrees; without a WCS, the position given with the source (NaN without one).
     """
     row = {"id": source.id, "file": source.file, "flags": 0, "reason": ""}
-    row |= {"ra": np.nan, "dec": np.nan}
+    row |= {"ra": source.ra, "dec": source.dec}
     try:
         cutout = source.read()
         row["flags"] = int(cutout.flags)
@@ -112,13 +115,18 @@ def preprocess_batch(inputs, recipe, output, labels=None, processes=1, progress=
     Raises
     ------
     ValueError
-        If the labels do not fit the images, the recipe makes images of different shapes, or
-        `output` holds something else.
+        If the labels do not fit the images, none of the images can be used, or `output` holds
+        something else, such as a store of other images or of another recipe.
     """
     sources, table = resolve_inputs(inputs)
     labels = _labels(sources, table if labels is None else labels)
     shape = _image_shape(sources, recipe)
-    attributes = {"recipe": recipe.to_dict(), "recipe_digest": recipe.digest}
+    attributes = {
+        "recipe": recipe.to_dict(),
+        "recipe_digest": recipe.digest,
+        # Going on with other images would mix two data sets in one store.
+        "inputs_digest": _inputs_digest(sources),
+    }
     store = CutoutStore.create(output, len(sources), shape, attributes)
     pending = store.pending
     bar = tqdm(
@@ -138,12 +146,13 @@ def preprocess_batch(inputs, recipe, output, labels=None, processes=1, progress=
             for i in range(_length(rows)):
                 image, row = next(results)
                 if image is not None and image.shape != shape:
-                    raise ValueError(
+                    row["flags"] |= int(Flag.PREPROCESS_FAILED)
+                    row["reason"] = (
                         f"{row['file'] or row['id']}: the recipe makes an image of the shape "
                         f"{image.shape} of it and of {shape} of others; end it with a resize, "
                         "and choose or combine bands"
                     )
-                if image is not None:
+                elif image is not None:
                     images[i] = image
                 about.append(row)
                 bar.update()
@@ -186,6 +195,12 @@ def _rows_table(about, labels, rows):
             if name not in table.colnames and name != "position":
                 table[name] = labels[name][rows]
     return table
+
+
+def _inputs_digest(sources):
+    """SHA-256 of what the images are called, not of their pixels."""
+    names = [(source.id, source.file) for source in sources]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _image_shape(sources, recipe):

@@ -202,4 +202,8 @@ def _step(item):
             raise ValueError(
                 f"recipe: {name!r} of the step {item['step']!r} must be a number; got {value!r}"
             )
-    return factory(**values)
+    try:
+        return factory(**values)
+    except (TypeError, AttributeError) as error:
+        # Numbers where names are wanted, and the like.
+        raise ValueError(f"recipe: the step {item['step']!r} cannot be made: {error}") from error

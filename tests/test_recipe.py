@@ -1,0 +1,154 @@
+import dataclasses
+import json
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astro_deepgalaxy import Cutout, Flag, Recipe, read_cutout
+from astro_deepgalaxy.flags import CutoutError
+from astro_deepgalaxy.preprocess import Step
+from astro_deepgalaxy.preprocess.align import Align
+from astro_deepgalaxy.preprocess.background import Background
+from astro_deepgalaxy.preprocess.bands import Bands
+from astro_deepgalaxy.preprocess.crop import Crop
+from astro_deepgalaxy.preprocess.resize import Resize
+from astro_deepgalaxy.preprocess.stretch import Stretch
+
+positive = st.floats(0.01, 1000)
+names = st.text(min_size=1, max_size=5)
+steps = st.one_of(
+    st.builds(Background, box_size=st.integers(8, 500), nsigma=positive),
+    st.builds(Align, pixel_scale=positive, method=st.sampled_from(["interp", "exact"])),
+    st.builds(Align, kpc_per_pixel=positive, conserve=st.sampled_from(["flux", "brightness"])),
+    st.builds(Bands, select=st.lists(names, unique=True, max_size=4).map(tuple)),
+    st.builds(Bands, weights=st.dictionaries(names, positive, max_size=4)),
+    st.builds(Crop, size=positive, unit=st.sampled_from(["radius", "pixel", "arcsec"])),
+    st.builds(Resize, size=st.integers(4, 1000)),
+    st.builds(Stretch, percentile=st.floats(51, 100), softening=st.floats(0.001, 1)),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(steps, max_size=6))
+def test_json_round_trip(chosen):
+    recipe = Recipe(chosen)
+    again = Recipe.from_json(recipe.to_json())
+    assert again == recipe
+    assert again.digest == recipe.digest
+    # A store compares its attributes, which went through JSON, with a fresh description.
+    assert json.loads(json.dumps(recipe.to_dict())) == recipe.to_dict()
+
+
+def test_digest_tells_recipes_apart():
+    digests = {Recipe.default(size).digest for size in (64, 128)}
+    digests |= {Recipe([Crop(), Resize()]).digest, Recipe([Resize(), Crop()]).digest}
+    assert len(digests) == 4
+    assert all(len(digest) == 64 for digest in digests)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"steps": [{"step": "resise"}]}, "resize"),
+        ({"steps": [{"step": "resize", "sise": 3}]}, "did you mean 'size'"),
+        ({"steps": [{"step": "resize", "size": "big"}]}, "must be a number"),
+        ({"steps": [{"step": "resize", "size": None}]}, "must be a number"),
+        ({"steps": [{"step": "resize", "size": -4}]}, "resize"),
+        ({"steps": [{"step": "bands", "select": 3}]}, "bands"),
+        ({"steps": [{"step": "bands", "weights": "g"}]}, "bands"),
+        ({"steps": [{"step": "align"}]}, "align"),
+        ({"steps": [{"step": "align", "pixel_scale": "x"}]}, "align"),
+        ({"steps": "resize"}, "expected"),
+        ({"version": 99, "steps": []}, "version"),
+        ([], "expected"),
+    ],
+)
+def test_what_is_wrong_is_said(data, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_dict(data)
+
+
+def test_files(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(Recipe.default(32).to_json())
+    assert Recipe.read(path) == Recipe.default(32)
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"recipe\.json: .*not JSON"):
+        Recipe.read(path)
+    with pytest.raises(ValueError, match=r"no\.json"):
+        Recipe.read(tmp_path / "no.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clumsy(Step):
+    name: ClassVar[str] = "clumsy"
+
+    def __call__(self, cutout):
+        raise RuntimeError("fell over")
+
+
+def test_a_failing_step_is_named_with_the_file():
+    with pytest.raises(CutoutError, match=r"m51\.fits.*'clumsy'.*fell over") as caught:
+        Recipe([Clumsy()])(Cutout(np.ones((8, 8)), file="m51.fits"))
+    assert caught.value.flag == Flag.PREPROCESS_FAILED
+    with pytest.raises(CutoutError, match=r"m51\.fits.*'bands'.*'i'"):
+        Recipe([Bands(select=("i",))])(
+            Cutout(np.ones((2, 8, 8)), file="m51.fits", bands=("g", "r"))
+        )
+
+
+def test_an_unregistered_step_cannot_be_recorded():
+    with pytest.raises(ValueError, match="clumsy"):
+        Recipe([Clumsy()]).to_dict()
+    with pytest.raises(ValueError, match="not a step"):
+        Recipe([len])
+
+
+def test_the_raw_image_is_not_changed():
+    rng = np.random.default_rng(0)
+    data = rng.normal(100, 5, (3, 70, 80))
+    cutout = Cutout(data, bands=("g", "r", "z"), variance=np.ones((70, 80)))
+    before = cutout.data.copy(), cutout.mask.copy(), cutout.variance.copy()
+    Recipe.default(32)(cutout)
+    for old, new in zip(before, (cutout.data, cutout.mask, cutout.variance), strict=True):
+        assert np.array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sdss_pawlik/small/sdsscutout_149.00575+0.3580208_rband.fits",
+        "decals_gz/example_a.fits.gz",
+        "decals_gz/example_a.jpeg",
+        "decals_gz/example_bad_pix.fits.gz",
+        "galaxy_zoo_mergers/Arp_241.jpg",
+        "cafos_arp84/uamP_0174.fits.gz",
+        "misc/photutils-datasets__M51.fits",
+    ],
+)
+def test_real_images_all_look_alike(real_images, name):
+    paths = sorted(real_images.glob(name))
+    if not paths:
+        pytest.skip(f"no {name}")
+    out = Recipe.default(64)(read_cutout(paths[0]))
+    image = out.data[0]
+    assert out.shape == (1, 64, 64)
+    assert image.min() >= 0
+    assert 0.99 < image.max() <= 1
+    # A galaxy on dark sky: bright in the middle, dark in the corners.
+    corners = np.median([image[:8, :8], image[:8, -8:], image[-8:, :8], image[-8:, -8:]])
+    assert image[20:44, 20:44].mean() > corners + 0.1
+    assert corners < 0.25
+
+
+def test_both_galaxies_of_arp_241_are_whole(real_images):
+    """The pair and its two tails stay inside: little light is left on the border."""
+    image = Recipe.default(64)(
+        read_cutout(real_images / "galaxy_zoo_mergers" / "Arp_241.jpg")
+    ).data[0]
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    assert border.mean() < 0.1
+    assert image.mean() > 0.04
