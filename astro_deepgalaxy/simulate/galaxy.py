@@ -100,7 +100,9 @@ class Spheroid:
         return np.geomspace(1e-4 * self.scale, 5 * self.truncation, 4000)
 
     def _shape(self, r):
-        return (r + self.scale) ** (1 - self.outer_slope) / r * np.exp(-((r / self.truncation) ** 2))
+        return (
+            (r + self.scale) ** (1 - self.outer_slope) / r * np.exp(-((r / self.truncation) ** 2))
+        )
 
     @cached_property
     def _enclosed(self):
@@ -328,7 +330,9 @@ class Galaxy:
         speed2 = self.circular_speed(grid) ** 2
         omega2 = speed2 / grid**2
         kappa2 = np.gradient(omega2, np.log(grid)) + 4 * omega2
-        surface = self.disc_mass / (2 * math.pi * self.disc_scale**2) * np.exp(-grid / self.disc_scale)
+        surface = (
+            self.disc_mass / (2 * math.pi * self.disc_scale**2) * np.exp(-grid / self.disc_scale)
+        )
         # The radial dispersion falls with half the slope of the density (van der Kruit & Searle
         # 1981), flattened in the centre and normalised by Toomre's Q.
         profile = np.exp(-np.hypot(grid, 0.5 * self.disc_scale) / (2 * self.disc_scale))
@@ -380,9 +384,7 @@ class Galaxy:
     def _relative_potential(self):
         """Radii, depth of the spherical potential below infinity, and enclosed mass there."""
         r = np.geomspace(1e-4 * self.bulge_scale, 10 * self.halo_truncation, 4000)
-        mass = (
-            self.bulge.enclosed_mass(r) + self.halo.enclosed_mass(r) + self._disc_enclosed(r)
-        )
+        mass = self.bulge.enclosed_mass(r) + self.halo.enclosed_mass(r) + self._disc_enclosed(r)
         inward = _cumulative(G * mass / r, np.log(r))
         return r, inward[-1] - inward + G * mass[-1] / r[-1], mass
 

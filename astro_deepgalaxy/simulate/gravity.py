@@ -8,7 +8,7 @@ import math
 import numpy as np
 from astropy import constants
 from astropy import units as u
-from numba import njit, prange
+from numba import get_num_threads, njit, prange, set_num_threads
 
 __all__ = ["KPC_PER_MYR", "G", "accelerations", "direct_accelerations"]
 
@@ -22,6 +22,7 @@ _BITS = 21  # of each coordinate in a 63-bit Morton key: the depth of the tree
 _LEAF = 16  # a node of at most this many particles is not divided
 _GROUP = 128  # particles of a node of at most this size share one walk
 _FEW = 6  # particles of a node this small are summed one by one: cheaper than its moments
+_PER_THREAD = 2000  # fewest particles that keep a thread busy
 _CHUNKS = 128  # pieces of work shared among the threads
 _CELL_LIST = 1024  # the lists are evaluated and emptied when full: they cannot overflow,
 _PARTICLE_LIST = 2048  # and stay in the cache
@@ -77,13 +78,18 @@ def accelerations(positions, masses, softening, opening=0.6):
     x = ((positions - centre) / softening)[order]
     m = (masses / total)[order]
     first, last, child, n_children = _build_tree(keys[order])
-    nodes = _moments(first, last, x, m)
     groups = _walk_groups(first, last, child, n_children)
     acceleration = np.zeros(x.shape)
     potential = np.zeros(m.shape)
-    _walk(
-        groups, first, last, child, n_children, nodes, x, m, 1 / opening, acceleration, potential
-    )
+    # Waking more threads than there is work for costs more than it saves.
+    threads = get_num_threads()
+    set_num_threads(min(threads, 1 + len(m) // _PER_THREAD))
+    try:
+        nodes = _moments(first, last, x, m)
+        tree = (groups, first, last, child, n_children, nodes)
+        _walk(*tree, x, m, 1 / opening, acceleration, potential)
+    finally:
+        set_num_threads(threads)
     potential += m
     back = np.empty_like(order)
     back[order] = np.arange(len(order))

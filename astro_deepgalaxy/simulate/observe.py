@@ -73,9 +73,7 @@ class Observation:
                 raise ValueError(f"Observation: {name} must be finite; got {value}")
         for name in ("redshift", "psf_fwhm", "exposure", "gain"):
             if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"Observation: {name} must be positive; got {getattr(self, name)}"
-                )
+                raise ValueError(f"Observation: {name} must be positive; got {getattr(self, name)}")
         if self.read_noise < 0:
             raise ValueError(f"Observation: read_noise must not be negative; got {self.read_noise}")
         if abs(self.dec) > 90:
@@ -173,9 +171,8 @@ def observe(luminosity, kpc_per_pixel, observation, rng):
     sky = _electrons(observation, observation.sky_brightness) * scale**2
     electrons = np.maximum(source, 0) + sky * (1 + observation.sky_gradient * slope)
     electrons = rng.poisson(electrons) + observation.read_noise * rng.normal(size=electrons.shape)
-    hdu = fits.PrimaryHDU((electrons / observation.gain).astype(np.float32))
-    hdu.header.extend(_cards(observation, scale / 3600, luminosity.shape))
-    return hdu
+    counts = (electrons / observation.gain).astype(np.float32)
+    return fits.PrimaryHDU(counts, fits.Header(_cards(observation, scale / 3600, counts.shape)))
 
 
 def _electrons(observation, magnitude):
