@@ -314,7 +314,7 @@ def _strays(plugin):
         if marked and name not in HOOKS:
             near = difflib.get_close_matches(name, HOOKS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(HOOKS)}"
-            yield f"there is no hook {name}; {hint}"
+            yield f"there is no hook {name}: {hint}"
         elif (
             not marked
             and name.startswith("register_")
