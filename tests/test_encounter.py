@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from astro_deepgalaxy.labels import STAGES
-from astro_deepgalaxy.simulate.encounter import Encounter, History, integrate, kepler_start
+from astro_deepgalaxy.simulate.encounter import Encounter, integrate, kepler_start
 from astro_deepgalaxy.simulate.galaxy import BULGE, HALO, Particles
 from astro_deepgalaxy.simulate.gravity import KPC_PER_MYR, G
+from astro_deepgalaxy.simulate.history import History
 
 
 def points(positions, velocities, masses):

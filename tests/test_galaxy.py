@@ -7,8 +7,9 @@ import pytest
 from scipy.integrate import quad
 
 from astro_deepgalaxy.simulate.encounter import integrate
-from astro_deepgalaxy.simulate.galaxy import BULGE, DISC, HALO, Galaxy, Spheroid
+from astro_deepgalaxy.simulate.galaxy import BULGE, DISC, HALO, Galaxy
 from astro_deepgalaxy.simulate.gravity import KPC_PER_MYR, G, accelerations, direct_accelerations
+from astro_deepgalaxy.simulate.spheroid import Spheroid
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,16 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.signal import find_peaks
 
-from ..labels import STAGES
 from .galaxy import BULGE, Galaxy, Particles
 from .gravity import KPC_PER_MYR, G, accelerations
+from .history import History
 
-__all__ = ["Encounter", "History", "Snapshot", "State", "integrate", "kepler_start"]
+__all__ = ["Encounter", "Snapshot", "State", "integrate", "kepler_start"]
 
 # Shares of disc, bulge and halo in a galaxy's particles.
 _SHARES = (0.46, 0.08, 0.46)
 _FEWEST = 400
-_FIRST_PASSAGE = 30.0  # Myr, as in the definition of the stages
-_COALESCED_SEPARATION = 1.5  # kpc
-_COALESCED_SPEED = 100.0  # km/s
-_COALESCED_FOR = 30.0  # Myr
-_PROMINENCE = 1.0  # kpc, by which the separation must rise again for a pericentre
 
 
 @dataclass(frozen=True)
@@ -149,91 +143,6 @@ class Snapshot:
     positions: np.ndarray
     offset: np.ndarray
     speed: float
-
-
-@dataclass(frozen=True)
-class History:
-    """How a run went, step by step.
-
-    Attributes
-    ----------
-    times : numpy.ndarray
-        In Myr since the start, (n,).
-    separation : numpy.ndarray
-        Distance of the two centres in kpc, (n,).
-    speed : numpy.ndarray
-        Relative speed of the two centres in km/s, (n,).
-    energy : numpy.ndarray
-        Total energy in Msun (km/s)^2, (n,).
-    """
-
-    times: np.ndarray
-    separation: np.ndarray
-    speed: np.ndarray
-    energy: np.ndarray
-
-    @property
-    def energy_drift(self):
-        """Largest departure of the total energy from its first value, relative to it."""
-        return float(np.abs(self.energy / self.energy[0] - 1).max())
-
-    @property
-    def first_pericentre(self):
-        """Time of the first pericentre in Myr, between the steps; NaN if there is none."""
-        return self._pericentre(0)
-
-    @property
-    def second_pericentre(self):
-        """Time of the return to the second pericentre in Myr; NaN if there is none."""
-        return self._pericentre(1)
-
-    @property
-    def coalescence(self):
-        """Time of coalescence in Myr; NaN if the run ends before.
-
-        From then to the end of the run, at least 30 Myr, the centres stay within 1.5 kpc and
-        100 km/s of each other.
-        """
-        apart = (self.separation > _COALESCED_SEPARATION) | (self.speed > _COALESCED_SPEED)
-        together = int(np.flatnonzero(apart)[-1]) + 1 if apart.any() else 0
-        if together == len(self.times) or self.times[-1] - self.times[together] < _COALESCED_FOR:
-            return math.nan
-        return float(self.times[together])
-
-    def stage(self, time):
-        """Stage of the merger, one of `~astro_deepgalaxy.labels.STAGES`.
-
-        Parameters
-        ----------
-        time : float
-            In Myr since the start of the run.
-
-        Returns
-        -------
-        str
-        """
-        approaching, first_passage, separated, coalescing, merged = STAGES
-        since_first = time - self.first_pericentre
-        if time >= self.coalescence:
-            return merged
-        if math.isnan(since_first) or since_first < -_FIRST_PASSAGE:
-            return approaching
-        if since_first <= _FIRST_PASSAGE:
-            return first_passage
-        if time >= self.second_pericentre:
-            return coalescing
-        return separated
-
-    def _pericentre(self, number):
-        minima, _ = find_peaks(-self.separation, prominence=_PROMINENCE)
-        if number >= len(minima):
-            return math.nan
-        # Close to a pericentre the square of the separation is a parabola in time.
-        near = slice(max(minima[number] - 2, 0), minima[number] + 3)
-        times = self.times[near] - self.times[minima[number]]
-        curvature, slope, _ = np.polyfit(times, self.separation[near] ** 2, 2)
-        shift = -slope / (2 * curvature) if curvature > 0 else 0.0
-        return float(self.times[minima[number]] + np.clip(shift, times[0], times[-1]))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from astropy import constants
 from astropy import units as u
 from numba import get_num_threads, njit, prange, set_num_threads
 
+from .tree import DEPTH, plant
+
 __all__ = ["KPC_PER_MYR", "G", "accelerations", "direct_accelerations"]
 
 G = float(constants.G.to_value(u.kpc * (u.km / u.s) ** 2 / u.Msun))
@@ -18,16 +20,13 @@ G = float(constants.G.to_value(u.kpc * (u.km / u.s) ** 2 / u.Msun))
 KPC_PER_MYR = float((u.km / u.s).to(u.kpc / u.Myr))
 """How many kpc a speed of 1 km/s covers in 1 Myr."""
 
-_BITS = 21  # of each coordinate in a 63-bit Morton key: the depth of the tree
-_LEAF = 16  # a node of at most this many particles is not divided
-_GROUP = 128  # particles of a node of at most this size share one walk
 _FEW = 6  # particles of a node this small are summed one by one: cheaper than its moments
 _PER_THREAD = 2000  # fewest particles that keep a thread busy
 _CHUNKS = 128  # pieces of work shared among the threads
 _CELL_LIST = 1024  # the lists are evaluated and emptied when full: they cannot overflow,
 _PARTICLE_LIST = 2048  # and stay in the cache
-# The walk puts at most 8 children on the stack at each of _BITS levels and takes one off.
-_STACK = 8 * _BITS
+# The walk puts at most 8 children on the stack at each level and takes one off.
+_STACK = 8 * DEPTH
 
 
 def accelerations(positions, masses, softening, opening=0.6):
@@ -72,21 +71,16 @@ def accelerations(positions, masses, softening, opening=0.6):
     # Dimensionless: lengths over the softening, masses over their sum. Nothing then leaves the
     # range of the single-precision kernels.
     total = masses.sum()
-    centre, half_side = _bulk(positions)
-    keys = _morton_keys(positions, centre - half_side, 2**_BITS / (2 * half_side))
-    order = np.argsort(keys, kind="stable")
-    x = ((positions - centre) / softening)[order]
-    m = (masses / total)[order]
-    first, last, child, n_children = _build_tree(keys[order])
-    groups = _walk_groups(first, last, child, n_children)
+    x = (positions - positions.mean(axis=0)) / softening
+    m = masses / total
     acceleration = np.zeros(x.shape)
     potential = np.zeros(m.shape)
     # Waking more threads than there is work for costs more than it saves.
     threads = get_num_threads()
     set_num_threads(min(threads, 1 + len(m) // _PER_THREAD))
     try:
-        nodes = _moments(first, last, x, m)
-        tree = (groups, first, last, child, n_children, nodes)
+        order, tree = plant(x, m)
+        x, m = x[order], m[order]
         _walk(*tree, x, m, 1 / opening, acceleration, potential)
     finally:
         set_num_threads(threads)
@@ -145,141 +139,6 @@ def _checked(positions, masses, softening):
     if not (softening > 0 and math.isfinite(softening)):
         raise ValueError(f"softening must be positive and finite; got {softening}")
     return positions, masses, float(softening)
-
-
-def _bulk(positions):
-    """Centre and half side of the cube the tree divides: the bulk, without far escapers.
-
-    Particles outside are sorted into the cells at the rim. That costs no accuracy, because a
-    node's moments and radius are measured from its particles, not from its cell.
-    """
-    centre = np.median(positions[:: 1 + len(positions) // 2048], axis=0)
-    distance = np.abs(positions - centre).max(axis=1)
-    usual = np.median(distance)
-    half_side = min(distance.max(), 100 * usual) if usual > 0 else distance.max()
-    return centre, half_side if half_side > 0 else 1.0
-
-
-@njit(cache=True)
-def _spread(cell):
-    """The lowest 21 bits of `cell`, moved three apart."""
-    v = np.uint64(cell)
-    v = (v | (v << np.uint64(32))) & np.uint64(0x1F00000000FFFF)
-    v = (v | (v << np.uint64(16))) & np.uint64(0x1F0000FF0000FF)
-    v = (v | (v << np.uint64(8))) & np.uint64(0x100F00F00F00F00F)
-    v = (v | (v << np.uint64(4))) & np.uint64(0x10C30C30C30C30C3)
-    return (v | (v << np.uint64(2))) & np.uint64(0x1249249249249249)
-
-
-@njit(cache=True)
-def _morton_keys(positions, corner, cells_per_length):
-    keys = np.empty(len(positions), np.uint64)
-    top = float((1 << _BITS) - 1)
-    for i in range(len(positions)):
-        key = np.uint64(0)
-        for axis in range(3):
-            cell = (positions[i, axis] - corner[axis]) * cells_per_length
-            key = (key << np.uint64(1)) | _spread(np.uint64(min(max(cell, 0.0), top)))
-        keys[i] = key
-    return keys
-
-
-@njit(cache=True)
-def _build_tree(keys):
-    """Divide the sorted keys into nodes, breadth first.
-
-    Levels at which all particles of a node fall into one octant are skipped, so that every
-    divided node has at least two children and there are fewer than 2 n nodes.
-    """
-    n = len(keys)
-    first = np.empty(2 * n, np.int64)
-    last = np.empty(2 * n, np.int64)
-    child = np.zeros(2 * n, np.int64)
-    n_children = np.zeros(2 * n, np.int64)
-    first[0] = 0
-    last[0] = n
-    n_nodes = 1
-    node = 0
-    while node < n_nodes:
-        begin, end = first[node], last[node]
-        differing = keys[begin] ^ keys[end - 1]
-        if end - begin > _LEAF and differing != 0:
-            level = 0
-            while differing >> np.uint64(3 * (level + 1)) != 0:
-                level += 1
-            shift = np.uint64(3 * level)
-            child[node] = n_nodes
-            while begin < end:
-                octant = keys[begin] >> shift
-                low, high = begin + 1, end
-                while low < high:
-                    middle = (low + high) // 2
-                    if keys[middle] >> shift > octant:
-                        high = middle
-                    else:
-                        low = middle + 1
-                first[n_nodes] = begin
-                last[n_nodes] = low
-                n_nodes += 1
-                begin = low
-            n_children[node] = n_nodes - child[node]
-        node += 1
-    return first[:n_nodes], last[:n_nodes], child[:n_nodes], n_children[:n_nodes]
-
-
-@njit(cache=True, parallel=True)
-def _moments(first, last, x, m):
-    """Columns: centre of mass (3), mass, second moments xx xy xz yy yz zz, trace, radius."""
-    nodes = np.empty((len(first), 12))
-    for k in prange(len(first)):
-        mass = cx = cy = cz = 0.0
-        for p in range(first[k], last[k]):
-            mass += m[p]
-            cx += m[p] * x[p, 0]
-            cy += m[p] * x[p, 1]
-            cz += m[p] * x[p, 2]
-        cx /= mass
-        cy /= mass
-        cz /= mass
-        xx = xy = xz = yy = yz = zz = radius2 = 0.0
-        for p in range(first[k], last[k]):
-            dx = x[p, 0] - cx
-            dy = x[p, 1] - cy
-            dz = x[p, 2] - cz
-            radius2 = max(radius2, dx * dx + dy * dy + dz * dz)
-            xx += m[p] * dx * dx
-            xy += m[p] * dx * dy
-            xz += m[p] * dx * dz
-            yy += m[p] * dy * dy
-            yz += m[p] * dy * dz
-            zz += m[p] * dz * dz
-        node = nodes[k]
-        node[0], node[1], node[2], node[3] = cx, cy, cz, mass
-        node[4], node[5], node[6], node[7], node[8], node[9] = xx, xy, xz, yy, yz, zz
-        node[10] = xx + yy + zz
-        node[11] = math.sqrt(radius2)
-    return nodes
-
-
-@njit(cache=True)
-def _walk_groups(first, last, child, n_children):
-    """The largest nodes of at most `_GROUP` particles, and leaves."""
-    groups = np.empty(len(first), np.int64)
-    stack = np.empty(_STACK, np.int64)
-    n_groups = 0
-    stack[0] = 0
-    depth = 1
-    while depth > 0:
-        depth -= 1
-        k = stack[depth]
-        if last[k] - first[k] <= _GROUP or n_children[k] == 0:
-            groups[n_groups] = k
-            n_groups += 1
-        else:
-            for q in range(child[k], child[k] + n_children[k]):
-                stack[depth] = q
-                depth += 1
-    return groups[:n_groups]
 
 
 @njit(cache=True, parallel=True, fastmath=True, error_model="numpy")
