@@ -6,8 +6,8 @@ from keras import layers
 __all__ = ["simple"]
 
 
-def simple(input_shape, filters=(24, 48, 96, 128, 160), batch_norm_momentum=0.9):
-    """Stages of two 3x3 convolutions with batch normalisation, each at half the resolution.
+def simple(input_shape, filters=(24, 48, 96, 128, 160), convolutions=1, batch_norm_momentum=0.9):
+    """Stages of 3x3 convolutions with batch normalisation, each at half the resolution.
 
     Parameters
     ----------
@@ -15,6 +15,8 @@ def simple(input_shape, filters=(24, 48, 96, 128, 160), batch_norm_momentum=0.9)
         Shape of an image, (y, x, channel).
     filters : sequence of int
         Channels of each stage.
+    convolutions : int
+        Convolutions in a stage; the first one has a stride of two.
     batch_norm_momentum : float
         Momentum of the moving averages.
 
@@ -26,10 +28,15 @@ def simple(input_shape, filters=(24, 48, 96, 128, 160), batch_norm_momentum=0.9)
     image = keras.Input(input_shape, name="image")
     x, stages = image, {}
     for i, channels in enumerate(filters, start=1):
-        for j, strides in enumerate((2, 1) if i > 1 else (2,)):
+        for j in range(convolutions):
             name = f"stage{i}_{j}"
             x = layers.Conv2D(
-                channels, 3, strides, padding="same", use_bias=False, name=f"{name}_conv"
+                channels,
+                3,
+                strides=2 if j == 0 else 1,
+                padding="same",
+                use_bias=False,
+                name=f"{name}_conv",
             )(x)
             x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)

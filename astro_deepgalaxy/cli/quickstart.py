@@ -18,7 +18,7 @@ import click
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of everything drawn at random.")
 @click.option("--simulations", default=12, show_default=True, help="Mergers to simulate.")
-@click.option("--epochs", default=30, show_default=True, help="Passes over the training images.")
+@click.option("--epochs", default=12, show_default=True, help="Passes over the training images.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def quickstart(output, seed, simulations, epochs, as_json):
     r"""Simulate mergers, train on some of them, predict the others, and report.

@@ -9,7 +9,7 @@ import click
 @click.option("-o", "--output", required=True, help="Folder for the images and their labels.")
 @click.option("--simulations", default=12, show_default=True, help="Number of encounters.")
 @click.option("--particles", default=12_000, show_default=True, help="Particles in each, in all.")
-@click.option("--snapshots", default=36, show_default=True, help="Times at which it is observed.")
+@click.option("--snapshots", default=32, show_default=True, help="Times at which it is observed.")
 @click.option("--cameras", default=8, show_default=True, help="Directions it is observed from.")
 @click.option("--pixels", default=96, show_default=True, help="Side of an image.")
 @click.option("--seed", default=1, show_default=True, help="Seed of everything drawn at random.")

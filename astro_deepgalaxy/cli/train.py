@@ -86,10 +86,11 @@ def run(config, clock=None, sequence=None):
         return None, None
     with clock("predict the groups never seen"):
         catalogue = classifier.predict(store, rows=test)
+        labels = store.table[test]
+        _flag_times(catalogue, labels, classifier.time_scale_)
         for suffix in ("ecsv", "fits"):
             write_table(catalogue, output / f"catalogue.{suffix}")
     with clock("report"):
-        labels = store.table[test]
         card = scorecard(catalogue, labels, classifier.training_median_)
         page = write_report(
             output,
@@ -101,6 +102,18 @@ def run(config, clock=None, sequence=None):
             sequence=sequence and sequence(catalogue, labels, lambda i: store.load(test[i])),
         )
     return card, page
+
+
+def _flag_times(catalogue, labels, scale):
+    """Flag the rows whose true time no class stands for."""
+    import numpy as np
+
+    from ..flags import Flag, decode_flags
+
+    time = labels["time_since_pericentre"]
+    outside = np.isfinite(time) & (scale.classify(time) < 0)
+    catalogue["flags"][outside] |= int(Flag.TIME_OUTSIDE_SCALE)
+    catalogue["flag_names"] = [decode_flags(mask) for mask in catalogue["flags"]]
 
 
 def summary(card):

@@ -55,10 +55,10 @@ class Survey:
 
     simulations: int = 12
     particles: int = 12_000
-    snapshots: int = 36
+    snapshots: int = 32
     cameras: int = 8
     pixels: int = 96
-    duration: float = 700.0
+    duration: float = 630.0
     step: float = 2.0
     seed: int = 1
 
