@@ -219,7 +219,7 @@ def _find(kind, name):
     known |= {_normal(s.qualified(spec)): s.qualified(spec) for s, spec in offers if "/" in wanted}
     near = difflib.get_close_matches(wanted, known, n=1)
     hint = f"did you mean {known[near[0]]!r}? " if near else ""
-    names = ", ".join(sorted(known.values())) or f"none: install a plugin with a {kind}"
+    names = ", ".join(sorted(known.values())) or "none: install a plugin that offers one"
     raise ValueError(f"unknown {kind} {name!r}; {hint}known are: {names}")
 
 
