@@ -390,7 +390,7 @@ def check_reader(reader, path=None, **options):
                 ) from error
             else:
                 # A picture cut in half may still show something, the others never do.
-                _require(case == "truncated", f"{label}: reads an image from a {case} file")
+                _require(case == "truncated", f"{label}: reads an image from a file that is {case}")
 
 
 def check_command(command):
