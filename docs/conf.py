@@ -30,7 +30,6 @@ html_theme_options = {
 html_static_path = ["_static"]
 html_title = f"astro_deepgalaxy {version}"
 exclude_patterns = ["_build", "_templates"]
-automodapi_toctreedirnm = "api"
 numpydoc_show_class_members = False
 default_role = "obj"
 suppress_warnings = ["app.add_directive"]

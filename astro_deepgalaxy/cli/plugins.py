@@ -15,7 +15,7 @@ def plugins():
 @click.option("--all", "everything", is_flag=True, help="Also what the package itself offers.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_plugins(everything, as_json):
-    r"""List what each installed distribution offers, and what is wrong with it.
+    """List what each installed distribution offers, and what is wrong with it.
 
     \b
     Examples:
@@ -49,7 +49,7 @@ def list_plugins(everything, as_json):
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def check(name, as_json):
-    r"""Check that a plugin does what it must.
+    """Check that a plugin does what it must.
 
     NAME is a distribution, or one thing that is on offer: a short or a qualified name. Exits with
     1 when a check fails.

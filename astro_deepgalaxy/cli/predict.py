@@ -20,7 +20,7 @@ import click
 @click.option("--strict", is_flag=True, help="Exit with 1 when any image could not be used.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def predict(model, inputs, output, engine, processes, strict, as_json):
-    r"""Write a catalogue of mergers from images.
+    """Write a catalogue of mergers from images.
 
     MODEL is a saved model folder. INPUTS are image files (FITS, JPEG, PNG), globs, folders, or a
     table with a column 'file'. The catalogue has one row per image; a file that cannot be used

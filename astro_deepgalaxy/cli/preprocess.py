@@ -16,7 +16,7 @@ import click
 @click.option("--strict", is_flag=True, help="Exit with 1 when any image could not be used.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def preprocess(inputs, output, recipe, size, labels, processes, strict, as_json):
-    r"""Turn images into a store of network-ready cutouts.
+    """Turn images into a store of network-ready cutouts.
 
     INPUTS are image files (FITS, JPEG, PNG), globs, folders, or a table with a column 'file'
     whose other columns are labels. An image that cannot be used is a row with flags and a

@@ -21,7 +21,7 @@ import click
 @click.option("--epochs", default=12, show_default=True, help="Passes over the training images.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def quickstart(output, seed, simulations, epochs, as_json):
-    r"""Simulate mergers, train on some of them, predict the others, and report.
+    """Simulate mergers, train on some of them, predict the others, and report.
 
     Disc galaxies with bulges and live halos merge under their own gravity; cameras around them
     write FITS images with a WCS, units and a label table, as a survey would. A small network

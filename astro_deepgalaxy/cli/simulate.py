@@ -15,7 +15,7 @@ import click
 @click.option("--seed", default=1, show_default=True, help="Seed of everything drawn at random.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def simulate(output, as_json, **options):
-    r"""Simulate galaxy mergers and observe them as FITS images.
+    """Simulate galaxy mergers and observe them as FITS images.
 
     Two disc galaxies with bulges and live dark halos fall together under their own gravity.
     Cameras around them write FITS images with a WCS, units, seeing, sky and noise, and a label

@@ -12,7 +12,7 @@ import click
 @click.option("--print-config", is_flag=True, help="Print a commented default run file and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures of merit as JSON.")
 def train(run_file, print_config, as_json):
-    r"""Train a model from a TOML run file, and report on groups it never saw.
+    """Train a model from a TOML run file, and report on groups it never saw.
 
     The output folder gets the model, a catalogue of the test groups (ECSV and FITS), a report and
     the checkpoints. A run that was interrupted goes on when the command is given again.
