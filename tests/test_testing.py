@@ -10,11 +10,15 @@ from keras import layers
 
 from astro_deepgalaxy import testing
 from astro_deepgalaxy.cutout import Cutout
+from astro_deepgalaxy.engines.keras import KerasEngine
 from astro_deepgalaxy.flags import CutoutError, Flag
 from astro_deepgalaxy.io.fits import read_fits
 from astro_deepgalaxy.plugins import get_spec
 from astro_deepgalaxy.preprocess import Step
 from astro_deepgalaxy.specs import BackboneSpec
+from astro_deepgalaxy.tasks.classify import MergerClassifier
+from astro_deepgalaxy.testing import check_engine, check_task, check_trainer
+from astro_deepgalaxy.trainers.local import LocalTrainer
 
 SHAPE = (16, 24, 1)
 
@@ -153,7 +157,7 @@ def test_declared_sizes_and_channels_are_tried(monkeypatch):
     for change in ({"channels": (1, 2), "min_size": 32}, {"min_size": 16}):
         spec = BackboneSpec(name="picky", factory="picky:picky", **change)
         monkeypatch.setattr(type(spec), "load", lambda self: picky)
-        monkeypatch.setattr(testing, "get_spec", lambda kind, name, spec=spec: spec)
+        monkeypatch.setattr(testing.report, "get_spec", lambda kind, name, spec=spec: spec)
         with pytest.raises(AssertionError, match="cannot take"):
             testing.check_backbone("picky")
 
@@ -305,3 +309,48 @@ def test_check_spec_says_what_it_could_not_check():
     assert "needs parameters" in testing.check_spec(get_spec("step", "align"))
     with pytest.raises(AssertionError, match="loading failed: ModuleNotFoundError"):
         testing.check_spec(BackboneSpec(name="zz", factory="zz_absent:zz"))
+
+
+def test_the_shipped_trainer_engine_and_task_pass():
+    check_trainer("local", progress=False)
+    check_engine("keras")
+    check_task("classify")
+
+
+class _Forgetful(LocalTrainer):
+    """A trainer that does not look whose checkpoints it takes up."""
+
+    def fit(self, job):
+        import shutil
+
+        shutil.rmtree(job.checkpoint, ignore_errors=True)
+        return super().fit(job)
+
+
+def test_a_trainer_that_overwrites_another_job_is_caught():
+    with pytest.raises(AssertionError, match="trained another job"):
+        check_trainer(_Forgetful, progress=False)
+
+
+class _Shifted(KerasEngine):
+    """An engine that is a little off."""
+
+    def predict(self, batch):
+        return {name: values + 0.02 for name, values in super().predict(batch).items()}
+
+
+def test_an_engine_that_is_off_is_caught():
+    with pytest.raises(AssertionError, match="differs from Keras by"):
+        check_engine(_Shifted)
+
+
+class _Overwriting(MergerClassifier):
+    """A task that changes its parameters."""
+
+    def __init__(self, backbone="simple", *, epochs=2, **parameters):
+        super().__init__(backbone, epochs=epochs + 1, **parameters)
+
+
+def test_a_task_that_changes_its_parameters_is_caught():
+    with pytest.raises(AssertionError, match="clone"):
+        check_task(_Overwriting)
