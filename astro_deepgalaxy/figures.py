@@ -75,6 +75,9 @@ def learning_curve(history, best_epoch=None):
             ax.plot(epochs, history[name], "o-", ms=3, lw=1.5, color=colour, label=label)
     if best_epoch is not None and best_epoch >= 0:
         ax.axvline(best_epoch + 1, color=_FAINT, lw=1, zorder=0, label="weights kept")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}")
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss")
     ax.legend(frameon=False)
