@@ -11,6 +11,11 @@ from astropy.table import QTable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def pytest_addoption(parser):
+    """The option that checks every shipped backbone."""
+    parser.addoption("--all-backbones", action="store_true", help="check every shipped backbone")
+
+
 @pytest.fixture(scope="session")
 def real_images():
     """Folder of real images, from ASTRO_DEEPGALAXY_TEST_DATA; the test is skipped without it."""

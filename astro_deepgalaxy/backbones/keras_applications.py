@@ -227,7 +227,10 @@ def _from_file(name, input_shape, path):
     for make in makers:
         source = make()
         try:
-            source.load_weights(path)
+            with warnings.catch_warnings():
+                # Keras only warns of layers that a file does not hold.
+                warnings.filterwarnings("error", ".*freshly-initialized")
+                source.load_weights(path)
         except Exception as error:  # h5py and Keras raise many kinds
             errors.append(_first_line(error))
         else:
