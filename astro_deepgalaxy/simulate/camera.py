@@ -1,5 +1,7 @@
 """Cameras around a simulation: directions, projection and rendering of the stars."""
 
+from functools import cache
+
 import numpy as np
 from numba import njit, prange
 from scipy.spatial import cKDTree
@@ -7,14 +9,16 @@ from scipy.spatial import cKDTree
 __all__ = ["camera_directions", "image_axes", "render", "smoothing_lengths"]
 
 _REACH = 3.0  # a kernel ends at three standard deviations
+_ITERATIONS = 300  # after which the directions no longer move
 _SMALLEST = 0.5  # standard deviation of the narrowest kernel in pixels
 
 
 def camera_directions(n):
     """Directions to look from, spread evenly over half of the sphere.
 
-    No two of them are opposite: without dust, opposite views are mirror images of each other.
-    They lie on a Fibonacci lattice of the upper half-sphere.
+    No two of them are opposite or nearly so: without dust, opposite views are mirror images of
+    each other. Starting from a spiral, the directions repel each other, as if every camera and
+    its antipode carried the same charge; the result is always the same.
 
     Parameters
     ----------
@@ -33,11 +37,27 @@ def camera_directions(n):
     """
     if n < 1:
         raise ValueError(f"there must be at least one camera; got {n}")
+    return _repelled(n).copy()
+
+
+@cache
+def _repelled(n):
     k = np.arange(n)
-    z = (k + 0.5) / n
+    z = 1 - (k + 0.5) / n
     turn = k * np.pi * (3 - np.sqrt(5))
     across = np.sqrt(1 - z**2)
-    return np.column_stack([across * np.cos(turn), across * np.sin(turn), z])
+    directions = np.column_stack([across * np.cos(turn), across * np.sin(turn), z])
+    for iteration in range(_ITERATIONS):
+        force = np.zeros((n, 3))
+        for sign in (1, -1):
+            difference = directions[:, np.newaxis] - sign * directions
+            distance = np.linalg.norm(difference, axis=2)
+            np.fill_diagonal(distance, np.inf)
+            force += (difference / distance[..., np.newaxis] ** 3).sum(axis=1)
+        force -= directions * (force * directions).sum(axis=1, keepdims=True)
+        directions = directions + force * (0.1 / n * 0.99**iteration)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions * np.where(directions[:, 2:] < 0, -1, 1)
 
 
 def image_axes(direction, roll=0.0):

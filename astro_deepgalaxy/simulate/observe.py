@@ -13,7 +13,7 @@ __all__ = ["Observation", "observe", "psf"]
 
 _SUN = 4.65  # absolute AB magnitude of the Sun in SDSS r (Willmer 2018, ApJS 236, 47)
 _MOFFAT_BETA = 4.765  # of atmospheric turbulence (Trujillo et al. 2001, MNRAS 328, 977)
-_OVERSAMPLING = 5
+_OVERSAMPLING = 9
 
 
 @dataclass(frozen=True)
