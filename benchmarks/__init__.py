@@ -1,0 +1,1 @@
+"""Timings of the package against what a good user of the alternative would write."""
