@@ -63,14 +63,38 @@ class Survey:
     seed: int = 1
 
     def __post_init__(self):
-        least = {"simulations": 1, "particles": 400, "snapshots": 2, "cameras": 1, "pixels": 16}
+        least = {
+            "simulations": 1,
+            "particles": 400,
+            "snapshots": 2,
+            "cameras": 1,
+            "pixels": 16,
+            "seed": 0,
+        }
         for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} must be at least {value}; got {getattr(self, name)}")
+            number = getattr(self, name)
+            if number != int(number) or number < value:
+                raise ValueError(f"{name} must be an integer of at least {value}; got {number}")
+        if not (0 < self.duration < math.inf):
+            raise ValueError(f"duration must be positive and finite; got {self.duration}")
         if not 0 < self.step <= self.duration / self.snapshots:
             raise ValueError(
                 f"step must be positive and at most duration / snapshots; got {self.step}"
             )
+
+    def random(self, *key):
+        """Random numbers that depend on the seed and a key alone, not on what was done before.
+
+        Parameters
+        ----------
+        *key : int
+            Number of the simulation and, for an image, of its snapshot and camera.
+
+        Returns
+        -------
+        numpy.random.Generator
+        """
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
 def simulate_survey(folder, survey=None, progress=None):
@@ -100,6 +124,8 @@ def simulate_survey(folder, survey=None, progress=None):
     """
     folder, survey = Path(folder), survey or Survey()
     _claim(folder, survey)
+    for leftover in folder.rglob(".partial-*"):
+        leftover.unlink()
     names = [f"sim_{i:03d}" for i in range(survey.simulations)]
     steps = round(survey.duration / survey.step)
     bar = tqdm(
@@ -202,7 +228,7 @@ def _claim(folder, survey):
 
 def _simulate(folder, survey, number, name, progress):
     """Run one encounter and write its images; returns its part of the label table."""
-    rng = np.random.default_rng([survey.seed, number])
+    rng = survey.random(number)
     encounter = random_encounter(rng)
     particles = encounter.sample(survey.particles, rng)
     times = np.linspace(0, survey.duration, survey.snapshots)
@@ -248,10 +274,7 @@ def _truth(encounter, history, snapshot):
 
 def _observe(folder, survey, number, snapshot_number, snapshot, masses, truth):
     """Take and write the images of all cameras; returns their rows of the label table."""
-    rngs = [
-        np.random.default_rng([survey.seed, number, snapshot_number, camera])
-        for camera in range(survey.cameras)
-    ]
+    rngs = [survey.random(number, snapshot_number, camera) for camera in range(survey.cameras)]
     axes = [
         image_axes(direction, rng.uniform(0, 2 * np.pi))
         for direction, rng in zip(camera_directions(survey.cameras), rngs, strict=True)
