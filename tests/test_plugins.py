@@ -286,10 +286,14 @@ def test_importing_is_light():
     assert done.stdout.strip() == ""
 
 
-def test_the_example_plugin(install, monkeypatch):
+def test_the_example_plugin(install):
     folder = Path(__file__).parents[1] / "plugins" / "astro-deepgalaxy-tinynet"
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    monkeypatch.syspath_prepend(str(folder))
+    # Under another name, as the plugin itself may be installed too.
+    dist, module = f"{project['name']}-copy", "astro_deepgalaxy_tinynet"
+    source = (folder / f"{module}.py").read_text().replace(module, "{module}")
     entries = project["entry-points"]["astro_deepgalaxy"]
-    install(project["name"] + "-copy", "", entries, project["version"])
-    assert get_spec("backbone", "astro-deepgalaxy-tinynet-copy/tinynet").load()
+    install(dist, source, {e: m.replace(module, f"{module}_copy") for e, m in entries.items()})
+    status = status_of(dist)
+    assert (status.state, status.entry) == ("active", "tinynet")
+    assert get_spec("backbone", f"{dist}/tinynet").load().__module__ == f"{module}_copy"
