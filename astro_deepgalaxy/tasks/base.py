@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
-from astropy.table import QTable
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
-from ..flags import FAILED, Flag, decode_flags
+from ..flags import FAILED, Flag
 from ..plugins import get_spec, provider
 from ..preprocess import Recipe
 from ..store import CutoutStore, split_by_group
 from ..store.augment import Augmentation
 from ..trainers import TrainingJob
+from .catalogue import build_catalogue
 from .model_folder import read_model, write_model
 
 __all__ = ["NetworkTask"]
@@ -144,7 +143,12 @@ class NetworkTask(BaseEstimator):
             if len(images) == _PREDICTION_BATCH:
                 flush()
         flush()
-        return self._catalogue(about, np.array(part_rows, dtype=int), parts)
+        if not parts:
+            parts = [self._columns(self._no_outputs())]
+        catalogue = build_catalogue(about, part_rows, parts)
+        catalogue.meta.update(self._meta())
+        catalogue.meta["provenance"] = json.dumps(self._provenance(), sort_keys=True)
+        return catalogue
 
     def save(self, folder):
         """Save the trained model as a folder of data.
@@ -327,34 +331,6 @@ class NetworkTask(BaseEstimator):
         for image, row in tqdm(prepared, total=len(sources), **bar):
             yield row, image
 
-    def _catalogue(self, about, filled, parts):
-        """The table of all rows; columns of rows without a result hold NaN, -1 or ''."""
-        n = len(about["id"])
-        flags = np.array(about["flags"], dtype=np.int32)
-        table = QTable()
-        table["id"] = np.array(about["id"], dtype=str)
-        table["file"] = np.array(about["file"], dtype=str)
-        table["sky"] = SkyCoord(
-            np.array(about["ra"], dtype=float), np.array(about["dec"], dtype=float), unit="deg"
-        )
-        if not parts:
-            parts = [self._columns(self._no_outputs())]
-        for name in parts[0][0]:
-            values = [columns[name] for columns, _ in parts]
-            values = (
-                u.Quantity(np.concatenate(values))
-                if isinstance(values[0], u.Quantity)
-                else np.concatenate(values)
-            )
-            table[name] = _spread(values, filled, n)
-        flags[filled] |= np.concatenate([new for _, new in parts]).astype(np.int32)
-        table["flags"] = flags
-        table["flag_names"] = np.array([decode_flags(mask) for mask in flags], dtype=str)
-        table["reason"] = np.array(about["reason"], dtype=str)
-        table.meta.update(self._meta())
-        table.meta["provenance"] = json.dumps(self._provenance(), sort_keys=True)
-        return table
-
     def _no_outputs(self):
         return {
             name: np.zeros((0, size), dtype=np.float32)
@@ -382,16 +358,6 @@ class NetworkTask(BaseEstimator):
             plain[name] = value
         plain.pop("work_folder", None)
         return plain
-
-
-def _spread(values, filled, n):
-    """`values` at the rows `filled` of a column of `n`; the others are empty."""
-    if isinstance(values, u.Quantity):
-        return _spread(values.value, filled, n) << values.unit
-    empty = {"f": np.nan, "i": -1, "U": "", "b": False}[values.dtype.kind]
-    column = np.full((n, *values.shape[1:]), empty, dtype=values.dtype)
-    column[filled] = values
-    return column
 
 
 def _versions():
