@@ -60,7 +60,9 @@ def check(name, as_json):
       astro-deepgalaxy plugins check efficientnet_b0
     """
     from .. import testing
+    from . import load_keras
 
+    load_keras()
     results = []
     for status, spec in _chosen(name):
         result = {"dist": status.dist, "kind": "plugin", "name": status.entry}
