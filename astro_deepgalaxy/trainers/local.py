@@ -124,7 +124,7 @@ def _optimizer(options, steps):
         rate = options["learning_rate"]
         warmup = max(1, steps // 20)
         options["learning_rate"] = keras.optimizers.schedules.CosineDecay(
-            rate / 10, steps - warmup, warmup_target=rate, warmup_steps=warmup, alpha=0.01
+            rate / 10, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup, alpha=0.01
         )
     elif schedule != "constant":
         raise ValueError(f"unknown schedule {schedule!r}; known are 'cosine' and 'constant'")
