@@ -33,7 +33,7 @@ def quickstart(output, seed, simulations, epochs, as_json):
       astro-deepgalaxy quickstart
       astro-deepgalaxy quickstart -o first-look --seed 7
     """
-    import os
+    from joblib import cpu_count
 
     from ..run_config import Data, Network, RunConfig, Training
     from ..simulate.survey import Survey, simulate_survey
@@ -49,7 +49,7 @@ def quickstart(output, seed, simulations, epochs, as_json):
         labels = simulate_survey(output / "observed", survey)
     config = RunConfig(
         output=str(output),
-        data=Data(labels=str(labels), image_size=_IMAGE_SIZE, processes=min(2, os.cpu_count())),
+        data=Data(labels=str(labels), image_size=_IMAGE_SIZE, processes=min(8, cpu_count())),
         network=Network(backbone="simple"),
         training=Training(
             epochs=epochs,
