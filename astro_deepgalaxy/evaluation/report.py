@@ -112,7 +112,7 @@ def _page(title, card, training, figures):
         for name, (_, caption) in figures.items()
     }
     provenance = html.escape(
-        json.dumps({k: v for k, v in training.items() if k != "history"}, indent=1)
+        json.dumps({k: v for k, v in training.items() if k not in ("groups", "history")}, indent=1)
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
