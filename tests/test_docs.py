@@ -31,7 +31,7 @@ def desk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
     survey = Survey(simulations=3, particles=1000, snapshots=5, cameras=2, pixels=48, step=10.0)
     labels = simulate_survey(folder / "mergers", survey, progress=False)
-    store = preprocess_batch(labels, Recipe.default(32), folder / "mergers.zarr", progress=False)
+    store = preprocess_batch(labels, Recipe.default(64), folder / "mergers.zarr", progress=False)
     model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False).fit(store)
     model.save(folder / "my_model")
     model.save(folder / "astro-deepgalaxy-quickstart" / "model")
