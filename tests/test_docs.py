@@ -1,5 +1,6 @@
 """Every example of the README and the documentation is run, page by page."""
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -30,11 +31,13 @@ def desk(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("desk")
     survey = Survey(simulations=3, particles=1000, snapshots=5, cameras=2, pixels=48, step=10.0)
-    labels = simulate_survey(folder / "mergers", survey, progress=False)
-    store = preprocess_batch(labels, Recipe.default(64), folder / "mergers.zarr", progress=False)
-    model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False).fit(store)
-    model.save(folder / "my_model")
-    model.save(folder / "astro-deepgalaxy-quickstart" / "model")
+    with contextlib.chdir(folder):
+        # Relative, as on the pages: a store knows the files it was made of.
+        labels = simulate_survey("mergers", survey, progress=False)
+        store = preprocess_batch(labels, Recipe.default(64), "mergers.zarr", progress=False)
+        model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False)
+        model.fit(store).save("my_model")
+        model.save("astro-deepgalaxy-quickstart/model")
     return folder
 
 
