@@ -170,7 +170,7 @@ def test_random_draws_stay_in_their_ranges():
     encounters = [random_encounter(rng) for _ in range(300)]
     for encounter in encounters:
         assert 0.5 <= encounter.mass_ratio <= 1.5
-        assert 3 <= encounter.pericentre <= 8
+        assert 3 <= encounter.pericentre <= 7
         kepler_start(1e12, encounter.separation, encounter.pericentre, encounter.parabolic_fraction)
     # Discs turned at random in space: the cosine of the inclination is uniform.
     cosines = np.cos(np.radians([encounter.primary_disc[0] for encounter in encounters]))

@@ -11,8 +11,8 @@ from ..labels import STAGES
 __all__ = ["History"]
 
 _FIRST_PASSAGE = 30.0  # Myr, as in the definition of the stages
-_COALESCED_SEPARATION = 1.5  # kpc
-_COALESCED_SPEED = 100.0  # km/s
+_COALESCED_SEPARATION = 2.5  # kpc
+_COALESCED_SPEED = 150.0  # km/s
 _COALESCED_FOR = 30.0  # Myr
 _PROMINENCE = 1.0  # kpc, by which the separation must rise again for a pericentre
 
@@ -57,8 +57,8 @@ class History:
     def coalescence(self):
         """Time of coalescence in Myr; NaN if the run ends before.
 
-        From then to the end of the run, at least 30 Myr, the centres stay within 1.5 kpc and
-        100 km/s of each other.
+        From then to the end of the run, at least 30 Myr, the centres stay within 2.5 kpc and
+        150 km/s of each other.
         """
         apart = (self.separation > _COALESCED_SEPARATION) | (self.speed > _COALESCED_SPEED)
         together = int(np.flatnonzero(apart)[-1]) + 1 if apart.any() else 0

@@ -164,7 +164,7 @@ def random_encounter(rng):
     Returns
     -------
     Encounter
-        Mass ratio 0.5 to 1.5, pericentre 3 to 8 kpc, discs in any orientation.
+        Mass ratio 0.5 to 1.5, pericentre 3 to 7 kpc, discs in any orientation.
     """
     discs = [
         (math.degrees(math.acos(rng.uniform(-1, 1))), float(rng.uniform(0, 360))) for _ in range(2)
@@ -173,8 +173,8 @@ def random_encounter(rng):
         primary=Galaxy(),
         mass_ratio=float(rng.uniform(0.5, 1.5)),
         separation=50.0,
-        pericentre=float(rng.uniform(3.0, 8.0)),
-        parabolic_fraction=float(rng.uniform(0.65, 0.75)),
+        pericentre=float(rng.uniform(3.0, 7.0)),
+        parabolic_fraction=float(rng.uniform(0.58, 0.66)),
         primary_disc=discs[0],
         secondary_disc=discs[1],
     )
