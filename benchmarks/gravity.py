@@ -40,7 +40,7 @@ def _compare(n):
     softening = 1e-3
 
     def ours():
-        return accelerations(x, m, softening, opening=0.7)[0]
+        return accelerations(x, m, softening)[0]
 
     def theirs():
         return pytreegrav.Accel(x, m, G=G, method="tree", parallel=True) * KPC_PER_MYR

@@ -262,7 +262,7 @@ class Encounter:
             )
         return Particles.join(parts)
 
-    def run(self, particles, times, step=2.0, softening=0.4, opening=0.7, progress=None):
+    def run(self, particles, times, step=2.0, softening=0.4, opening=0.6, progress=None):
         """Follow the encounter.
 
         Parameters
