@@ -86,7 +86,6 @@ SCALED = {
     "efficientnetv2_b0": lambda x: (x - MEAN) / STD,
     "efficientnetv2_s": lambda x: 255 * x / 128 - 1,
     "convnext_tiny": lambda x: (x - MEAN) / STD,
-    "nasnet_mobile": lambda x: keras.applications.nasnet.preprocess_input(255 * x),
 }
 
 
