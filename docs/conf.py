@@ -33,3 +33,12 @@ exclude_patterns = ["_build", "_templates"]
 numpydoc_show_class_members = False
 default_role = "obj"
 suppress_warnings = ["app.add_directive"]
+
+
+def setup(app):
+    """Keep the asterisks of file patterns in the help texts of commands."""
+
+    def escape(app, context, lines):
+        lines[:] = [line.replace("*", r"\*") for line in lines]
+
+    app.connect("sphinx-click-process-description", escape)
