@@ -28,10 +28,12 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_static_path = ["_static"]
+html_sidebars = {"**": []}
 html_title = f"astro_deepgalaxy {version}"
 exclude_patterns = ["_build", "_templates"]
 numpydoc_show_class_members = False
 default_role = "obj"
+smartquotes = False  # they make one dash of the two before an option
 suppress_warnings = ["app.add_directive"]
 
 

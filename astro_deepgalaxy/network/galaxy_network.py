@@ -1,5 +1,6 @@
 """The network that every task shares."""
 
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -158,8 +159,11 @@ class GalaxyNetwork:
         for part in self.parts:
             path = Path(folder) / f"{part}.weights.h5"
             try:
-                getattr(self, part).load_weights(path)
-            except (OSError, ValueError, KeyError) as error:
+                with warnings.catch_warnings():
+                    # Keras only warns of layers that a file does not hold.
+                    warnings.filterwarnings("error", ".*freshly-initialized")
+                    getattr(self, part).load_weights(path)
+            except (OSError, ValueError, KeyError, UserWarning) as error:
                 raise ValueError(
                     f"{path}: not the weights of the {part} of a {self.config.backbone!r} network "
                     f"with outputs {self.config.outputs}: {_first_line(error)}"
