@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -110,9 +111,13 @@ class TrainingResult:
         Number of the epoch, from 0, whose weights were kept.
     seconds : float
         Time spent in this call.
+    images_per_second : float
+        Training images a second in this call, checkpoints included, validation and the first
+        epoch (which builds the graph) left out; NaN when there was no second epoch.
     """
 
     weights: Path
     history: dict[str, list[float]]
     best_epoch: int
     seconds: float
+    images_per_second: float = math.nan

@@ -69,7 +69,7 @@ class LocalTrainer:
             loss_weights={name: job.loss_weights.get(name, 1.0) for name in targets},
             jit_compile=False,
         )
-        checkpoint = _Checkpoint(job, network)
+        checkpoint, rate = _Checkpoint(job, network), _Rate(len(job.rows["train"]))
         first = checkpoint.restore(model)
         if first < job.epochs:
             data = batches(
@@ -100,6 +100,7 @@ class LocalTrainer:
                 callbacks=[
                     keras.callbacks.TerminateOnNaN(),
                     checkpoint,
+                    rate,
                     _ProgressBar(self.progress, steps, first, job.epochs),
                 ],
             )
@@ -114,6 +115,7 @@ class LocalTrainer:
             history=checkpoint.history,
             best_epoch=checkpoint.best_epoch,
             seconds=time.perf_counter() - start,
+            images_per_second=rate.images_per_second,
         )
 
 
@@ -193,6 +195,33 @@ class _Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         for left in self.folder.glob(".partial-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+class _Rate(keras.callbacks.Callback):
+    """Training images a second, after the first epoch."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+        self.seconds = []
+        self.tested = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start, self.tested = time.perf_counter(), 0.0
+
+    def on_test_begin(self, logs=None):
+        self.test_start = time.perf_counter()
+
+    def on_test_end(self, logs=None):
+        self.tested = time.perf_counter() - self.test_start
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self.start - self.tested)
+
+    @property
+    def images_per_second(self):
+        later = self.seconds[1:]
+        return self.images / float(np.median(later)) if later else np.nan
 
 
 def _seed_states(model):
