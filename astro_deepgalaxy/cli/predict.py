@@ -51,6 +51,6 @@ def predict(model, inputs, output, engine, processes, strict, as_json):
     else:
         click.echo(f"{len(catalogue)} images, {failed} of them without a result -> {output}")
         for row in catalogue[(catalogue["flags"] & int(FAILED)) != 0][:10]:
-            click.echo(f"  {row['file'] or row['id']}: {row['reason']}", err=True)
+            click.echo(f"  {row['reason']}", err=True)
     if strict and failed:
         sys.exit(1)

@@ -47,6 +47,6 @@ def preprocess(inputs, output, recipe, size, labels, processes, strict, as_json)
     else:
         click.echo(f"{len(store)} images, {len(bad)} of them unusable -> {output}")
         for row in bad[:10]:
-            click.echo(f"  {row['file'] or row['id']}: {row['reason']}", err=True)
+            click.echo(f"  {row['reason']}", err=True)
     if strict and len(bad):
         sys.exit(1)
