@@ -127,7 +127,7 @@ def test_another_recipe_or_other_images_are_refused(folder, tmp_path):
     other = Recipe([*RECIPE.steps[:-1], Stretch(percentile=90)])
     with pytest.raises(ValueError, match="another recipe"):
         preprocess_batch(folder / "a0.fits", other, output, progress=False)
-    with pytest.raises(ValueError, match="another inputs"):
+    with pytest.raises(ValueError, match="another set of images"):
         preprocess_batch(folder / "a1.fits", RECIPE, output, progress=False)
 
 
@@ -213,3 +213,20 @@ def test_real_images_of_all_kinds(real_images, tmp_path):
     assert images.max() <= 1
     assert (images[~failed].max(axis=(1, 2, 3)) > 0.9).all()
     assert np.isfinite(store.table["ra"].value[:12]).all()
+
+
+def test_other_labels_of_the_same_images_are_another_data_set(tmp_path):
+    images = [np.random.default_rng(i).random((32, 32)) for i in range(3)]
+    recipe = Recipe.default(16)
+    labels = QTable({"group": ["a", "b", "c"], "separation": [1.0, 2.0, 3.0] * u.kpc})
+
+    def run(table):
+        return preprocess_batch(images, recipe, tmp_path / "s.zarr", labels=table, progress=False)
+
+    run(labels)
+    assert run(labels.copy()).table["separation"][2] == 3 * u.kpc
+    for name, value in (("group", "d"), ("separation", 4 * u.kpc)):
+        changed = labels.copy()
+        changed[name][1] = value
+        with pytest.raises(ValueError, match="another set of images and labels"):
+            run(changed)

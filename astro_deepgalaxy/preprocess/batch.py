@@ -124,8 +124,8 @@ def preprocess_batch(inputs, recipe, output, labels=None, processes=1, progress=
     attributes = {
         "recipe": recipe.to_dict(),
         "recipe_digest": recipe.digest,
-        # Going on with other images would mix two data sets in one store.
-        "inputs_digest": _inputs_digest(sources),
+        # Going on with other images or labels would mix two data sets in one store.
+        "set_of_images_and_labels": _inputs_digest(sources, labels),
     }
     store = CutoutStore.create(output, len(sources), shape, attributes)
     pending = store.pending
@@ -197,10 +197,16 @@ def _rows_table(about, labels, rows):
     return table
 
 
-def _inputs_digest(sources):
-    """SHA-256 of what the images are called, not of their pixels."""
-    names = [(source.id, source.file) for source in sources]
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+def _inputs_digest(sources, labels):
+    """SHA-256 of what the images are called, not of their pixels, and of their labels."""
+    digest = hashlib.sha256(json.dumps([(s.id, s.file) for s in sources]).encode())
+    for name in labels.colnames if labels is not None else ():
+        if name != "position":
+            values = np.asarray(labels[name])
+            text = values.dtype.kind in "UO"
+            digest.update(f"{name} {labels[name].unit if not text else ''}".encode())
+            digest.update("\n".join(map(str, values)).encode() if text else values.tobytes())
+    return digest.hexdigest()
 
 
 def _image_shape(sources, recipe):

@@ -114,7 +114,8 @@ class CutoutStore:
             for key in sorted({*attributes, *store.attributes}):
                 if store.attributes.get(key) != attributes.get(key):
                     raise ValueError(
-                        f"{path}: was made with another {key}; remove it or choose another folder"
+                        f"{path}: was made with another {key.replace('_', ' ')}; remove it or "
+                        "choose another folder"
                     )
             return store
         with atomic_folder(path) as partial:
