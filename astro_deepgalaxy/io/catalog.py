@@ -131,7 +131,8 @@ def _resolve(item):
             f"got {type(item).__name__}"
         )
     path = Path(item)
-    if path.is_dir():
+    # A folder that is called like an image is one bad image, not a reason to stop.
+    if path.is_dir() and not path.name.lower().endswith(tuple(image_suffixes())):
         files = sorted(p for p in path.iterdir() if _is_image(p))
         if not files:
             raise ValueError(f"{path}: the folder holds no image; known endings are {_endings()}")
