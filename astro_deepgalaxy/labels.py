@@ -106,6 +106,8 @@ class TimeScale:
     n: int = 71
 
     def __post_init__(self):
+        if not isinstance(self.n, int):
+            raise ValueError(f"TimeScale: n must be a whole number; got {self.n!r}")
         if not (self.step > 0 and np.isfinite(self.step) and np.isfinite(self.start)):
             raise ValueError(
                 f"TimeScale: step must be positive and start finite; got {self.step}, {self.start}"

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -189,6 +190,39 @@ def test_a_damaged_model_is_refused(saved, tmp_path, damage, message):
     shutil.copytree(saved, folder)
     damage(folder)
     with pytest.raises(ValueError, match=message):
+        MergerClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        lambda c: c["network"].update(backbone="evil"),
+        lambda c: c["network"].update(surprise=1),
+        lambda c: c["network"]["outputs"].update(stage=-3),
+        lambda c: c["network"].update(input_shape=[1, 2]),
+        lambda c: c.pop("network"),
+        lambda c: c.update(files=None),
+        lambda c: c["files"].update({"../elsewhere.weights.h5": "0"}),
+        lambda c: c["recipe"].update(steps=[{"step": "os.system"}]),
+        lambda c: c.pop("parameters"),
+        lambda c: c["parameters"].update(interval=7),
+        lambda c: c.update(state={}),
+        lambda c: c["state"]["time_scale"].update(n=70),
+        lambda c: c["state"]["time_scale"].update(n="many"),
+        lambda c: c.update(task="other"),
+        lambda c: c.update(training=None),
+    ],
+)
+def test_a_configuration_of_nonsense_is_refused_in_a_sentence(saved, tmp_path, nonsense):
+    from astro_deepgalaxy.tasks.model_folder import _digest
+
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    config = json.loads((folder / "config.json").read_text())
+    nonsense(config)
+    config["digest"] = _digest(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=re.escape(str(folder))):
         MergerClassifier.load(folder)
 
 

@@ -193,14 +193,26 @@ class NetworkTask(BaseEstimator):
         ValueError
             If the folder is not a model of this task, or anything in it was changed.
         """
-        config, network = read_model(folder)
+        try:
+            return cls._rebuild(*read_model(folder))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if str(folder) in str(error):
+                raise
+            raise ValueError(
+                f"{folder}: config.json does not describe a model that this package can build: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    @classmethod
+    def _rebuild(cls, config, network):
+        """A fitted estimator from what a model folder holds."""
         if config["task"] != cls.task:
-            raise ValueError(f"{folder}: a model of the task {config['task']!r}, not {cls.task!r}")
+            raise ValueError(f"it is a model of the task {config['task']!r}, not {cls.task!r}")
         known = cls._get_param_names()
         estimator = cls(**{k: v for k, v in config["parameters"].items() if k in known})
         estimator.network_ = network
         estimator.recipe_ = Recipe.from_dict(config["recipe"]) if config["recipe"] else None
-        estimator.training_ = config["training"]
+        estimator.training_ = dict(config["training"])
         estimator.digest_ = config["digest"]
         estimator._restore(config["state"])
         return estimator

@@ -127,8 +127,7 @@ class MergerClassifier(NetworkTask):
         self.progress = progress
 
     def _targets(self, table):
-        if not 0 < self.interval < 1:
-            raise ValueError(f"interval must be between 0 and 1; got {self.interval}")
+        self._check_interval()
         if "time_since_pericentre" not in table.colnames:
             raise ValueError(
                 "the labels have no column 'time_since_pericentre' (in Myr); they have "
@@ -174,8 +173,18 @@ class MergerClassifier(NetworkTask):
         }
 
     def _restore(self, state):
+        self._check_interval()
         self.time_scale_ = TimeScale(**state["time_scale"])
         self.training_median_ = state["training_median"] * u.Myr
+        if self.network_.config.outputs["time_class"] != self.time_scale_.n:
+            raise ValueError(
+                f"the network has {self.network_.config.outputs['time_class']} time classes and "
+                f"the time scale {self.time_scale_.n}"
+            )
+
+    def _check_interval(self):
+        if not 0 < self.interval < 1:
+            raise ValueError(f"interval must be between 0 and 1; got {self.interval}")
 
 
 def _bimodal(posterior):
