@@ -130,6 +130,20 @@ def test_catalogue_round_trips(fitted, raw, tmp_path, suffix):
     assert again.meta["calibrated"] is False
 
 
+@pytest.mark.parametrize("suffix", ["csv", "vot", "parquet"])
+def test_catalogue_in_plainer_formats(fitted, raw, tmp_path, suffix):
+    catalogue = fitted.predict([*raw[0][:2], tmp_path / "missing.fits"])
+    path = tmp_path / f"catalogue.{suffix}"
+    write_table(catalogue, path)
+    again = read_table(path)
+    assert len(again) == 3
+    assert np.isnan(np.ma.filled(np.ma.asarray(again["sky_ra"]), np.nan)).all()
+    assert again["stage"].tolist() == catalogue["stage"].tolist()
+    first = again["time_probabilities_0"] if suffix == "csv" else again["time_probabilities"][:, 0]
+    expected = catalogue["time_probabilities"][:2, 0]
+    assert np.allclose(np.ma.asarray(first)[:2], expected, rtol=1e-5)
+
+
 def test_a_saved_model_gives_the_same_answers(fitted, raw, tmp_path):
     digest = fitted.save(tmp_path / "model")
     loaded = MergerClassifier.load(tmp_path / "model")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io.fits.verify import VerifyWarning
 from astropy.table import MaskedColumn, QTable
 from astropy.utils.exceptions import AstropyWarning
@@ -85,6 +86,8 @@ def _read_parquet(path):
     units = {column["name"]: column.get("unit") for column in header.get("datatype", [])}
     for name in columns.column_names:
         values = columns.column(name).to_numpy()
+        if len(values) and isinstance(values[0], np.ndarray):
+            values = np.stack(values)
         table[name] = values * u.Unit(units[name]) if units.get(name) else values
     return table
 
@@ -116,7 +119,8 @@ def write_table(table, path):
     Parameters
     ----------
     table : `~astropy.table.Table`
-        The table. Its units, SkyCoord columns and meta survive in ECSV and FITS.
+        The table. Its units, SkyCoord columns and meta survive in ECSV and FITS; elsewhere a
+        SkyCoord becomes two columns, and in CSV a vector a column for each element.
     path : str or `~pathlib.Path`
         File; the suffix chooses the format (.csv, .ecsv, .fits, .vot, .parquet).
 
@@ -127,7 +131,10 @@ def write_table(table, path):
     """
     path = Path(path)
     check_table_suffix(path)
+    suffix = path.suffix.lower()
     table = QTable(table, copy=False)
+    if suffix not in (".ecsv", ".fits"):
+        table = _plain(table, vectors=suffix != ".csv")
     if path.suffix.lower() == ".fits":
         # FITS strings are bytes: names that are not ASCII are kept as UTF-8.
         for name in table.colnames:
@@ -137,3 +144,19 @@ def write_table(table, path):
         # Long meta keys become HIERARCH cards, as intended.
         warnings.simplefilter("ignore", VerifyWarning)
         table.write(partial, format=_FORMATS[path.suffix.lower()])
+
+
+def _plain(table, vectors):
+    """The table without SkyCoord columns and, unless they may stay, without vectors."""
+    plain = QTable(meta=table.meta)
+    for name in table.colnames:
+        column = table[name]
+        if isinstance(column, SkyCoord):
+            plain[f"{name}_ra"] = u.Quantity(column.icrs.ra)
+            plain[f"{name}_dec"] = u.Quantity(column.icrs.dec)
+        elif column.ndim > 1 and not vectors:
+            for i in range(column.shape[1]):
+                plain[f"{name}_{i}"] = column[:, i]
+        else:
+            plain[name] = column
+    return plain

@@ -117,7 +117,7 @@ class NetworkTask(BaseEstimator):
             If the inputs name no image at all, or a store has another recipe.
         """
         self._check_fitted()
-        engine = get_spec("engine", self.engine).load()(self.network_)
+        engine = self._running_engine()
         about = {name: [] for name in ("id", "file", "ra", "dec", "flags", "reason")}
         parts, part_rows, images = [], [], []
 
@@ -216,6 +216,14 @@ class NetworkTask(BaseEstimator):
         estimator.digest_ = config["digest"]
         estimator._restore(config["state"])
         return estimator
+
+    def _running_engine(self):
+        """The engine, made once for a network: making it takes longer than many a prediction."""
+        wanted = self.engine, self.network_
+        if getattr(self, "_made_for", None) != wanted:
+            self._made = get_spec("engine", self.engine).load()(self.network_)
+            self._made_for = wanted
+        return self._made
 
     def _check_fitted(self):
         if not hasattr(self, "network_"):
