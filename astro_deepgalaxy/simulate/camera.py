@@ -3,7 +3,7 @@
 from functools import cache
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 from scipy.spatial import cKDTree
 
 __all__ = ["camera_directions", "image_axes", "render", "smoothing_lengths"]
@@ -102,7 +102,7 @@ def smoothing_lengths(positions, neighbours=24, largest=4.0):
         Standard deviation of each kernel in kpc, (n,).
     """
     k = min(neighbours, len(positions) - 1)
-    distance, _ = cKDTree(positions).query(positions, k=[k + 1])
+    distance, _ = cKDTree(positions).query(positions, k=[k + 1], workers=get_num_threads())
     return np.minimum(0.5 * distance[:, 0], largest)
 
 
@@ -143,12 +143,15 @@ def render(positions, light, widths, axes, fields, pixels):
     )
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, fastmath=True)
 def _splat(projected, light, widths, fields, pixels):
     n_cameras, n = projected.shape[0], projected.shape[2]
     images = np.zeros((n_cameras, pixels, pixels), dtype=np.float32)
     for c in prange(n_cameras):
         scale = fields[c] / pixels
+        longest = int(2 * _REACH * max(widths.max() / scale, _SMALLEST)) + 2
+        across = np.empty(longest, dtype=np.float32)
+        along = np.empty(longest, dtype=np.float32)
         for p in range(n):
             # In pixels, the middle of the first pixel being 0.
             x = projected[c, 0, p] / scale + 0.5 * (pixels - 1)
@@ -159,12 +162,23 @@ def _splat(projected, light, widths, fields, pixels):
             y0, y1 = int(np.ceil(y - reach)), int(np.floor(y + reach))
             if x1 < 0 or y1 < 0 or x0 >= pixels or y0 >= pixels:
                 continue
-            across = np.exp(-0.5 * ((np.arange(x0, x1 + 1) - x) / sigma) ** 2)
-            along = np.exp(-0.5 * ((np.arange(y0, y1 + 1) - y) / sigma) ** 2)
             # The sampled kernel is normalised, so that coarse pixels do not change the light.
-            each = light[p] / (across.sum() * along.sum())
+            each = light[p] / (_kernel(across, x0, x1, x, sigma) * _kernel(along, y0, y1, y, sigma))
+            left, right = max(x0, 0), min(x1, pixels - 1) + 1
             for j in range(max(y0, 0), min(y1, pixels - 1) + 1):
-                row = each * along[j - y0]
-                for i in range(max(x0, 0), min(x1, pixels - 1) + 1):
-                    images[c, j, i] += row * across[i - x0]
+                row = np.float32(each * along[j - y0])
+                target = images[c, j, left:right]
+                for i in range(right - left):
+                    target[i] += row * across[i + left - x0]
     return images
+
+
+@njit(cache=True, fastmath=True)
+def _kernel(values, first, last, centre, sigma):
+    """Fill in a Gaussian at the pixels from first to last; returns the sum."""
+    total = 0.0
+    for i in range(first, last + 1):
+        value = np.exp(-0.5 * ((i - centre) / sigma) ** 2)
+        values[i - first] = value
+        total += value
+    return total

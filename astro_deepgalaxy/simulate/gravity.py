@@ -71,7 +71,7 @@ def accelerations(positions, masses, softening, opening=0.6):
     # Dimensionless: lengths over the softening, masses over their sum. Nothing then leaves the
     # range of the single-precision kernels.
     total = masses.sum()
-    x = (positions - positions.mean(axis=0)) / softening
+    x = positions / softening
     m = masses / total
     acceleration = np.zeros(x.shape)
     potential = np.zeros(m.shape)
@@ -79,16 +79,13 @@ def accelerations(positions, masses, softening, opening=0.6):
     threads = get_num_threads()
     set_num_threads(min(threads, 1 + len(m) // _PER_THREAD))
     try:
-        order, tree = plant(x, m)
-        x, m = x[order], m[order]
+        order, x, m, tree = plant(x, m)
         _walk(*tree, x, m, 1 / opening, acceleration, potential)
+        potential += m
+        scale = G * total / softening
+        return _unsorted(order, acceleration, scale / softening * KPC_PER_MYR, potential, scale)
     finally:
         set_num_threads(threads)
-    potential += m
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    scale = G * total / softening
-    return acceleration[back] * (scale / softening * KPC_PER_MYR), potential[back] * scale
 
 
 def direct_accelerations(positions, masses, softening):
@@ -280,6 +277,18 @@ def _add_cells(cells, n, x, centre, begin, end, acceleration, potential):
         acceleration[p, 1] += ay
         acceleration[p, 2] += az
         potential[p] += phi
+
+
+@njit(cache=True, parallel=True)
+def _unsorted(order, acceleration, acceleration_unit, potential, potential_unit):
+    """Accelerations and potentials in the caller's order and units."""
+    a = np.empty_like(acceleration)
+    phi = np.empty_like(potential)
+    for p in prange(len(order)):
+        for axis in range(3):
+            a[order[p], axis] = acceleration[p, axis] * acceleration_unit
+        phi[order[p]] = potential[p] * potential_unit
+    return a, phi
 
 
 @njit(cache=True, parallel=True)

@@ -12,7 +12,7 @@ DEPTH = 21
 """Depth of the tree: the bits of each coordinate in a 63-bit Morton key."""
 
 _LEAF = 16  # a node of at most this many particles is not divided
-_GROUP = 128  # a node of at most this many is walked for as a whole
+_GROUP = 256  # a node of at most this many is walked for as a whole
 
 
 class Tree(NamedTuple):
@@ -21,7 +21,7 @@ class Tree(NamedTuple):
     Attributes
     ----------
     groups : numpy.ndarray of int
-        Nodes that together hold every particle once: the largest of at most 128 particles (or
+        Nodes that together hold every particle once: the largest of at most 256 particles (or
         leaves of more, on the same spot).
     first, last : numpy.ndarray of int
         The particles of each node, ``first:last``.
@@ -54,15 +54,18 @@ def plant(positions, masses):
     -------
     order : numpy.ndarray of int
         Sorts the particles, (n,).
+    positions, masses : numpy.ndarray
+        The same, sorted.
     tree : Tree
         Over the sorted particles.
     """
     centre, half_side = _bulk(positions)
     keys = _morton_keys(positions, centre - half_side, 2**DEPTH / (2 * half_side))
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     nodes = _build_tree(keys[order])
-    moments = _moments(*nodes[:2], positions[order], masses[order])
-    return order, Tree(_walk_groups(*nodes), *nodes, moments)
+    positions, masses = positions.take(order, axis=0), masses.take(order)
+    moments = _moments(*nodes[:2], positions, masses)
+    return order, positions, masses, Tree(_walk_groups(*nodes), *nodes, moments)
 
 
 def _bulk(positions):
@@ -71,11 +74,21 @@ def _bulk(positions):
     Particles outside are sorted into the cells at the rim. That costs no accuracy, because a
     node's moments and radius are measured from its particles, not from its cell.
     """
-    centre = np.median(positions[:: 1 + len(positions) // 2048], axis=0)
-    distance = np.abs(positions - centre).max(axis=1)
-    usual = np.median(distance)
-    half_side = min(distance.max(), 100 * usual) if usual > 0 else distance.max()
+    sample = positions[:: 1 + len(positions) // 2048]
+    centre = np.median(sample, axis=0)
+    usual = np.median(np.abs(sample - centre).max(axis=1))
+    largest = _largest_offset(positions, centre)
+    half_side = min(largest, 100 * usual) if usual > 0 else largest
     return centre, half_side if half_side > 0 else 1.0
+
+
+@njit(cache=True)
+def _largest_offset(positions, centre):
+    largest = 0.0
+    for i in range(len(positions)):
+        for axis in range(3):
+            largest = max(largest, abs(positions[i, axis] - centre[axis]))
+    return largest
 
 
 @njit(cache=True)
@@ -89,11 +102,11 @@ def _spread(cell):
     return (v | (v << np.uint64(2))) & np.uint64(0x1249249249249249)
 
 
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def _morton_keys(positions, corner, cells_per_length):
     keys = np.empty(len(positions), np.uint64)
     top = float((1 << DEPTH) - 1)
-    for i in range(len(positions)):
+    for i in prange(len(positions)):
         key = np.uint64(0)
         for axis in range(3):
             cell = (positions[i, axis] - corner[axis]) * cells_per_length
