@@ -1,20 +1,16 @@
 """A training run as a validated TOML file."""
 
-import difflib
 import json
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
+
+from .toml_models import Section, read_toml
 
 __all__ = ["RunConfig", "default_toml", "read_run_config"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(_Section):
+class Data(Section):
     """What to train on."""
 
     labels: str = Field(
@@ -32,7 +28,7 @@ class Data(_Section):
         return self
 
 
-class Network(_Section):
+class Network(Section):
     """What to train."""
 
     backbone: str = Field("efficientnet_b0", description="See: astro-deepgalaxy plugins list --all")
@@ -40,7 +36,7 @@ class Network(_Section):
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the outputs.")
 
 
-class Time(_Section):
+class Time(Section):
     """What the time classes mean."""
 
     origin: str = Field("first pericentre", description="What happens at time zero.")
@@ -49,7 +45,7 @@ class Time(_Section):
     n: int = Field(71, ge=2, description="Number of classes.")
 
 
-class Training(_Section):
+class Training(Section):
     """How to train."""
 
     epochs: int = Field(20, ge=1, description="Passes over the training images.")
@@ -68,7 +64,7 @@ class Training(_Section):
     trainer_options: dict = Field({}, description="Options of the trainer.")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A training run: the sections of the TOML file.
 
     Attributes
@@ -105,16 +101,7 @@ def read_run_config(path):
         is out of range.
     """
     path = Path(path)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such run file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as TOML: {error}") from error
-    try:
-        config = RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise ValueError(f"{path}: " + "; ".join(map(_sentence, error.errors()))) from error
+    config = read_toml(path, RunConfig)
     places = {
         key: str(path.parent / getattr(config.data, key))
         for key in ("labels", "store", "recipe")
@@ -155,19 +142,3 @@ def _lines(model, values):
         yield f"# {model.model_fields[name].description}"
         # The empty dict is the same in JSON and TOML, as are strings, numbers and booleans.
         yield f"{name} = {json.dumps(value)}"
-
-
-def _sentence(error):
-    where = [str(part) for part in error["loc"]]
-    key = ".".join(where)
-    if error["type"] == "extra_forbidden":
-        model = RunConfig
-        for part in where[:-1]:
-            model = model.model_fields[part].annotation
-        near = difflib.get_close_matches(where[-1], model.model_fields, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {list(model.model_fields)}"
-        return f"unknown key {key!r}; {hint}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "missing":
-        return f"the key {key!r} is missing"
-    return f"{key}: {message}" if key and error["type"] != "value_error" else message

@@ -51,5 +51,5 @@ def test_wrong_files_are_refused_in_a_sentence(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere\.toml: no such run file"):
+    with pytest.raises(ValueError, match=r"nowhere\.toml: no such file"):
         read_run_config(tmp_path / "nowhere.toml")
