@@ -75,7 +75,7 @@ def resolve_inputs(inputs):
 
     Parameters
     ----------
-    inputs : path, glob, folder, Table, array_like, NDData, Cutout, or a sequence of these
+    inputs : path, glob, folder, Table, array_like, NDData, Cutout, Source, or a sequence of these
         A folder stands for the images in it. A table, or the file of one, has a column ``file``
         (relative to the table's file) and optionally ``id``, ``ra`` and ``dec`` in degrees or a
         SkyCoord ``position``, and ``redshift``. An array is one image, (y, x) or (band, y, x).
@@ -119,6 +119,8 @@ def _is_pixels(item):
 def _resolve(item):
     if isinstance(item, Table | Row):
         return _from_table(QTable(item), Path())
+    if isinstance(item, Source):
+        return [item], None
     if isinstance(item, Cutout):
         return [Source(item.id or "image", item.file, item)], None
     if isinstance(item, NDData | np.ndarray) or (
