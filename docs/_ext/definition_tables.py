@@ -1,10 +1,11 @@
-"""Directives that print the flags and the label columns from their definitions."""
+"""Directives that print the flags, the label columns and the telescopes from their definitions."""
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
 from astro_deepgalaxy.flags import FLAGS
 from astro_deepgalaxy.labels import LABEL_COLUMNS
+from astro_deepgalaxy.simulate.telescopes import telescope, telescope_names
 
 
 class _Table(Directive):
@@ -57,6 +58,36 @@ class LabelTable(_Table):
             yield _literal(column.name), nodes.Text(column.unit or column.kind), nodes.Text(summary)
 
 
+class TelescopeTable(_Table):
+    """All surveys: what their telescopes see."""
+
+    titles = ("Survey", "Band", "Pixel (″)", "PSF (″)", "Sky", "Exposure (s)", "Depth", "What")
+    widths = (14, 8, 8, 8, 8, 10, 14, 40)
+
+    def rows(self):
+        for name in telescope_names():
+            one = telescope(name)
+            depth = f"{one.depth.magnitude:g} ({one.depth.sigma:g} sigma)"
+            numbers = (one.pixel_scale, one.psf_fwhm, one.sky_brightness, one.exposure)
+            texts = (one.band, *(f"{number:g}" for number in numbers), depth, one.summary)
+            yield _literal(name), *map(nodes.Text, texts)
+
+
+class TelescopeSources(Directive):
+    """Where the numbers of each survey come from."""
+
+    def run(self):
+        items = nodes.definition_list()
+        for name in telescope_names():
+            one = telescope(name)
+            term, definition, paragraph = nodes.term(), nodes.definition(), nodes.paragraph()
+            term += _literal(name)
+            paragraph += nodes.Text(f"{one.source} Depth: {one.depth.source}.")
+            definition += paragraph
+            items += nodes.definition_list_item("", term, definition)
+        return [items]
+
+
 def _literal(text):
     return nodes.literal(text, text)
 
@@ -64,4 +95,6 @@ def _literal(text):
 def setup(app):
     app.add_directive("flag-table", FlagTable)
     app.add_directive("label-table", LabelTable)
+    app.add_directive("telescope-table", TelescopeTable)
+    app.add_directive("telescope-sources", TelescopeSources)
     return {"version": "1", "parallel_read_safe": True}
