@@ -5,7 +5,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_folder", "atomic_path"]
+__all__ = ["atomic_folder", "atomic_path", "check_space"]
 
 
 @contextmanager
@@ -63,3 +63,32 @@ def atomic_folder(path):
             os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_space(folder, needed, advice):
+    """Refuse work that the disk cannot hold, before it begins.
+
+    Parameters
+    ----------
+    folder : str or `~pathlib.Path`
+        Where the files will go; it need not exist yet.
+    needed : dict of str to float
+        Bytes needed for each kind of file.
+    advice : str
+        What to do if there is too little, for the message.
+
+    Raises
+    ------
+    ValueError
+        If there is less space left than needed.
+    """
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    total, free = sum(needed.values()), shutil.disk_usage(place).free
+    if total > free:
+        parts = ", ".join(f"{size / 1e9:.3g} for {what}" for what, size in needed.items())
+        raise ValueError(
+            f"{folder}: {total / 1e9:.3g} GB are needed ({parts}), and {place} has "
+            f"{free / 1e9:.3g} GB left; {advice}"
+        )

@@ -50,19 +50,35 @@ LABEL_COLUMNS = (
     LabelColumn("id", "str", "Name of the image, unique in the table."),
     LabelColumn("file", "str", "Image file, relative to the table's folder."),
     LabelColumn("group", "str", "Simulation or galaxy the image shows; splits go by group."),
-    LabelColumn("time_since_pericentre", "float", "Time since the first pericentre.", "Myr"),
-    LabelColumn("time_to_coalescence", "float", "Time until coalescence; NaN if none.", "Myr"),
-    LabelColumn("time_dynamical", "float", "Time since pericentre over the primary's t_dyn."),
+    LabelColumn("kind", "str", "What was simulated: merger, flyby, isolated or chance pair."),
     LabelColumn("snapshot", "int", "Number of the snapshot in its simulation."),
-    LabelColumn("stage", "str", "Stage of the merger, one of `STAGES`."),
+    LabelColumn("camera", "int", "Number of the camera."),
+    LabelColumn("time_since_start", "float", "Time since the start of the run.", "Myr"),
+    LabelColumn("time_since_pericentre", "float", "Time since the first pericentre.", "Myr"),
+    LabelColumn("time_since_pericentre_error", "float", "Its standard error.", "Myr"),
+    LabelColumn("time_to_coalescence", "float", "Time until coalescence; NaN if none.", "Myr"),
+    LabelColumn("time_to_coalescence_error", "float", "Its standard error.", "Myr"),
+    LabelColumn("time_dynamical", "float", "Time since pericentre over the primary's t_dyn."),
+    LabelColumn("coalescence_dynamical", "float", "Time until coalescence over the same."),
+    LabelColumn("stage", "str", "Stage of the merger, one of `STAGES`; empty without companion."),
     LabelColumn("is_merger", "bool", "Whether the image shows a merger."),
     LabelColumn("coalesced", "bool", "Whether the simulation reached coalescence."),
     LabelColumn("separation", "float", "Distance between the two centres.", "kpc"),
     LabelColumn("projected_separation", "float", "The same, as seen by the camera.", "kpc"),
     LabelColumn("relative_speed", "float", "Speed of the centres' relative motion.", "km/s"),
     LabelColumn("mass_ratio", "float", "Mass of the secondary over the primary's."),
+    LabelColumn("size_ratio", "float", "Size of the secondary over the primary's."),
+    LabelColumn("start_separation", "float", "Distance at the start of the run.", "kpc"),
     LabelColumn("pericentre", "float", "Pericentre of the initial two-body orbit.", "kpc"),
-    LabelColumn("camera", "int", "Number of the camera."),
+    LabelColumn("parabolic_fraction", "float", "Speed at the start over the parabolic speed."),
+    LabelColumn("primary_inclination", "float", "Of the disc to the orbit at the start.", "deg"),
+    LabelColumn("primary_argument", "float", "Argument of the pericentre at the start.", "deg"),
+    LabelColumn("secondary_inclination", "float", "Of the disc to the orbit.", "deg"),
+    LabelColumn("secondary_argument", "float", "Argument of the pericentre.", "deg"),
+    LabelColumn("primary_tilt", "float", "Disc to the plane of the sky now: 0 is face-on.", "deg"),
+    LabelColumn("secondary_tilt", "float", "The same of the secondary.", "deg"),
+    LabelColumn("distance_ratio", "float", "Distance of a chance companion over the primary's."),
+    LabelColumn("field", "float", "Side of the image.", "kpc"),
     LabelColumn("redshift", "float", "Redshift at which the merger is observed."),
 )
 
@@ -233,7 +249,9 @@ def check_labels(table):
                 f"label table: the column {column.name!r} must be in {column.unit}: {error}"
             ) from error
     if "stage" in table.colnames:
-        unknown = {str(stage) for stage in np.asarray(table["stage"])} - {*STAGES, ""}
+        # An empty text in an ECSV file is read as a gap.
+        stages = np.ma.filled(np.ma.asarray(table["stage"]), "")
+        unknown = {str(stage) for stage in stages} - {*STAGES, ""}
         if unknown:
             raise ValueError(f"label table: unknown stage {min(unknown)!r}; known are {STAGES}")
     return table

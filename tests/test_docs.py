@@ -27,13 +27,22 @@ def desk(tmp_path_factory):
     """A folder with a small survey of mergers, its store and a model, as the pages assume."""
     from astro_deepgalaxy import MergerClassifier, Recipe
     from astro_deepgalaxy.preprocess.batch import preprocess_batch
-    from astro_deepgalaxy.simulate.survey import Survey, simulate_survey
+    from astro_deepgalaxy.simulate.imaging import RealTelescope, write_images
+    from astro_deepgalaxy.simulate.plan import SurveyPlan
+    from astro_deepgalaxy.simulate.survey import run_survey
 
     folder = tmp_path_factory.mktemp("desk")
-    survey = Survey(simulations=3, particles=1000, snapshots=5, cameras=2, pixels=48, step=10.0)
+    plan = SurveyPlan.model_validate(
+        {
+            "run": {"particles": 1000, "snapshots": 5, "step": 10.0},
+            "images": {"pixels": 48, "cameras": 2},
+            "simulations": [{"mass_ratio": [0.5, 0.75, 1.0]}],
+        }
+    )
     with contextlib.chdir(folder):
         # Relative, as on the pages: a store knows the files it was made of.
-        labels = simulate_survey("mergers", survey, progress=False)
+        run_survey("simulations", plan, processes=1, progress=False)
+        labels = write_images("simulations", "mergers", RealTelescope(), processes=1)
         store = preprocess_batch(labels, Recipe.default(64), "mergers.zarr", progress=False)
         model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False)
         model.fit(store).save("my_model")
@@ -68,7 +77,9 @@ def test_examples(page, desk, monkeypatch):
         pytest.skip("no example on this page")
     for language, text in found:
         if language == "toml":
-            Path("run.toml").write_text(text, encoding="utf-8")
+            named = re.match(r"# (\S+\.toml)$", text, re.M)
+            name = named[1] if named else "run.toml"
+            Path(name).write_text(text, encoding="utf-8")
         elif language == "console":
             run_console(text)
         else:

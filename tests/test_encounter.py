@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from astro_deepgalaxy.labels import STAGES
-from astro_deepgalaxy.simulate.encounter import Encounter, integrate, kepler_start
-from astro_deepgalaxy.simulate.galaxy import BULGE, HALO, Particles
+from astro_deepgalaxy.simulate.encounter import ChancePair, Encounter, Isolated
+from astro_deepgalaxy.simulate.galaxy import BULGE, DISC, HALO, Galaxy, Particles
 from astro_deepgalaxy.simulate.gravity import KPC_PER_MYR, G
 from astro_deepgalaxy.simulate.history import History
+from astro_deepgalaxy.simulate.leapfrog import integrate
+from astro_deepgalaxy.simulate.orbit import kepler_start, pericentre_angle
+from astro_deepgalaxy.simulate.run import Run, read_snapshot, write_snapshot
 
 
 def points(positions, velocities, masses):
@@ -22,9 +25,13 @@ def points(positions, velocities, masses):
 def small():
     """A coarse but complete merger: its encounter, particles, snapshots and history."""
     encounter = Encounter(separation=45.0, pericentre=4.0, parabolic_fraction=0.65)
-    particles = encounter.sample(8000, np.random.default_rng(5))
-    snapshots, history = encounter.run(particles, np.arange(0, 601, 20), softening=0.5)
-    return encounter, particles, snapshots, history
+    particles = encounter.sample(8000, np.random.default_rng(5), softening=0.5)
+    run = Run(particles, 2.0, softening=0.5)
+    snapshots = [run.snapshot()]
+    for _ in range(30):
+        run.advance(10)
+        snapshots.append(run.snapshot())
+    return encounter, particles, snapshots, run.history
 
 
 def test_two_bodies_follow_keplers_ellipse():
@@ -106,7 +113,9 @@ def test_momentum_and_angular_momentum_are_conserved(small):
 
 
 def test_start_is_the_orbit_asked_for():
-    encounter = Encounter(mass_ratio=0.5, separation=55.0, pericentre=5.0, primary_disc=(180.0, 0))
+    encounter = Encounter(
+        mass_ratio=0.5, separation=55.0, pericentre=5.0, primary_inclination=180.0
+    )
     particles = encounter.sample(3000, np.random.default_rng(1))
     m, galaxy = particles.masses, particles.galaxy
     assert len(particles) == 3000
@@ -194,11 +203,13 @@ def test_ripples_are_no_pericentres():
 
 def test_coalescence_needs_separation_and_speed_to_stay_small():
     near = np.r_[np.full(50, 10.0), np.full(50, 0.5)]
-    assert track(near).coalescence == 100
-    assert track(near, np.r_[np.full(60, 300.0), np.full(40, 10.0)]).coalescence == 120
+    # Between the steps, where the distance falls below 2.5 kpc or the speed below 150 km/s.
+    assert track(near).coalescence == pytest.approx(98 + 2 * 7.5 / 9.5)
+    fast = np.r_[np.full(60, 300.0), np.full(40, 10.0)]
+    assert track(near, fast).coalescence == pytest.approx(118 + 2 * 150 / 290, abs=0.3)
     again = near.copy()
     again[70] = 3
-    assert track(again).coalescence == 142
+    assert track(again).coalescence == pytest.approx(140 + 2 * 0.5 / 2.5)
     again[95] = 3
     assert math.isnan(track(again).coalescence)
 
@@ -208,17 +219,126 @@ def test_without_pericentre_all_is_approach():
     assert {history.stage(time) for time in (0, 50, 199)} == {"approaching"}
 
 
+@pytest.mark.parametrize("fraction", [0.4, 0.8, 1.0, 1.6])
+def test_angle_to_the_pericentre_is_that_of_an_integrated_orbit(fraction):
+    mass, separation, pericentre = 3e11, 60.0, 8.0
+    radial, tangential = kepler_start(mass, separation, pericentre, fraction)
+    pair = points(
+        [[0, 0, 0], [separation, 0, 0]], [[0, 0, 0], [radial, tangential, 0]], [mass, 1.0]
+    )
+    states = list(integrate(pair, 0.1, 6000, softening=1e-3))
+    offsets = np.array([state.positions[1] - state.positions[0] for state in states])
+    nearest = np.linalg.norm(offsets, axis=1).argmin()
+    turned = math.degrees(math.atan2(offsets[nearest, 1], offsets[nearest, 0])) % 360
+    assert pericentre_angle(mass, separation, radial, tangential) == pytest.approx(turned, abs=1)
+
+
+@pytest.mark.parametrize("argument", [-90.0, 0.0, 30.0])
+def test_discs_are_oriented_as_by_toomre_and_toomre(argument):
+    encounter = Encounter(
+        primary_inclination=40.0, primary_argument=argument, secondary_inclination=0.0
+    )
+    run = Run(encounter.sample(4000, np.random.default_rng(1)), 1.0, 0.5)
+    spin, upright = run.snapshot().spins
+    assert math.degrees(math.acos(spin[2])) == pytest.approx(40, abs=4)
+    assert upright[2] > 0.99
+    # The ascending node lies as far behind the direction of the pericentre as asked for.
+    node = np.cross([0, 0, 1], spin)
+    total = sum(galaxy.mass for galaxy in encounter.galaxies)
+    velocity = kepler_start(
+        total, encounter.separation, encounter.pericentre, encounter.parabolic_fraction
+    )
+    to_companion = math.degrees(math.atan2(*-run.snapshot().offset[[1, 0]])) + 180
+    expected = to_companion + pericentre_angle(total, encounter.separation, *velocity) - argument
+    found = math.degrees(math.atan2(node[1], node[0]))
+    assert (found - expected + 180) % 360 - 180 == pytest.approx(0, abs=8)
+
+
+def test_a_run_goes_on_from_its_checkpoint_to_the_last_bit(tmp_path):
+    particles = Encounter(separation=30.0).sample(1500, np.random.default_rng(3), 0.5)
+    whole = Run(particles, 2.0, 0.5)
+    whole.advance(20)
+    half = Run(particles, 2.0, 0.5)
+    half.advance(8)
+    half.save(tmp_path / "checkpoint.h5")
+    again = Run.load(tmp_path / "checkpoint.h5")
+    assert again.time == 16
+    again.advance(12)
+    assert (again.state.positions == whole.state.positions).all()
+    assert (again.state.velocities == whole.state.velocities).all()
+    for name in ("times", "separation", "speed", "energy", "offset"):
+        assert (getattr(again.history, name) == getattr(whole.history, name)).all()
+
+
+def test_snapshots_are_kept_to_a_parsec(small, tmp_path):
+    snapshot = small[2][7]
+    write_snapshot(tmp_path / "snap.h5", snapshot)
+    found = read_snapshot(tmp_path / "snap.h5")
+    assert found.time == snapshot.time
+    np.testing.assert_allclose(found.positions, snapshot.positions, atol=6e-4)
+    for name in ("centres", "velocities", "spins"):
+        assert (getattr(found, name) == getattr(snapshot, name)).all()
+
+
+@pytest.mark.parametrize("reader", [Run.load, read_snapshot])
+def test_garbage_is_no_checkpoint_and_no_snapshot(tmp_path, reader):
+    path = tmp_path / "garbage.h5"
+    path.write_bytes(b"no HDF5 at all")
+    with pytest.raises(ValueError, match=r"garbage\.h5: is no"):
+        reader(path)
+
+
+def test_one_galaxy_alone_has_no_orbit():
+    run = Run(Isolated().sample(1000, np.random.default_rng(0), 0.5), 2.0, 0.5)
+    run.advance(2)
+    assert np.isnan(run.history.separation).all()
+    assert run.history.stage(2.0) == ""
+    assert math.isnan(run.history.coalescence)
+    assert math.isnan(run.snapshot().speed)
+    assert np.isfinite(run.history.energy_drift)
+
+
+def test_a_spheroid_has_no_disc():
+    galaxy = Galaxy(disc_mass=0, bulge_mass=5e10, bulge_scale=2.0)
+    particles = Isolated(galaxy).sample(2000, np.random.default_rng(0))
+    assert not (particles.component == DISC).any()
+    assert particles.masses.sum() == pytest.approx(galaxy.mass)
+    assert len(particles) == 2000
+
+
+def test_galaxies_of_a_chance_pair_do_not_feel_each_other():
+    pair = ChancePair(mass_ratio=0.5)
+    particles = pair.sample(2000, np.random.default_rng(4), 0.5)
+    run = Run(particles, 2.0, 0.5)
+    run.advance(50)
+    m = particles.masses
+    means = [
+        np.average(run.state.velocities[its], axis=0, weights=m[its])
+        for its in (particles.galaxy == 0, particles.galaxy == 1)
+    ]
+    # A companion 50 kpc away would change that by 80 km/s.
+    assert np.linalg.norm(means[1] - means[0]) < 1
+    alone = Isolated(pair.galaxies[1]).sample(700, np.random.default_rng(4), 0.5)
+    second = particles.galaxy == 1
+    for found, expected in (
+        (particles.velocities[second], alone.velocities),
+        (particles.positions[second] - particles.positions[second].mean(axis=0), alone.positions),
+    ):
+        assert found.std() == pytest.approx(expected.std(), rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("mass_ratio", 0),
         ("mass_ratio", math.nan),
+        ("size_ratio", -1),
         ("separation", -60),
         ("pericentre", 0),
         ("pericentre", 70),
-        ("parabolic_fraction", 1.2),
-        ("primary_disc", (10,)),
-        ("secondary_disc", (math.nan, 0)),
+        ("parabolic_fraction", 0),
+        ("primary_inclination", math.inf),
+        ("secondary_argument", math.nan),
     ],
 )
 def test_fields_out_of_range_are_named(name, value):
@@ -226,11 +346,14 @@ def test_fields_out_of_range_are_named(name, value):
         Encounter(**{name: value})
 
 
-def test_impossible_orbits_and_numbers_are_refused(small):
+@pytest.mark.parametrize("name", ["mass_ratio", "size_ratio", "distance_ratio"])
+def test_fields_of_a_chance_pair_are_named(name):
+    with pytest.raises(ValueError, match=name):
+        ChancePair(**{name: -1.0})
+
+
+def test_impossible_orbits_and_numbers_are_refused():
     with pytest.raises(ValueError, match="no orbit"):
         Encounter(separation=20.0, pericentre=15.0, parabolic_fraction=0.3)
-    with pytest.raises(ValueError, match="n_particles"):
+    with pytest.raises(ValueError, match="particles"):
         Encounter().sample(100, np.random.default_rng(0))
-    encounter, particles, *_ = small
-    with pytest.raises(ValueError, match="times"):
-        encounter.run(particles, [10, 5])

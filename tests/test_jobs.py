@@ -1,6 +1,6 @@
 import pytest
 
-from astro_deepgalaxy.jobs import atomic_folder, atomic_path
+from astro_deepgalaxy.jobs import atomic_folder, atomic_path, check_space
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -26,3 +26,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert (path / "weights").read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_work_that_the_disk_cannot_hold_is_refused(tmp_path):
+    folder = tmp_path / "not" / "yet" / "there"
+    check_space(folder, {"images": 1e3}, "take fewer")
+    with pytest.raises(ValueError, match=r"1e\+06 GB are needed \(1e\+06 for images, 0 for the"):
+        check_space(folder, {"images": 1e15, "the rest": 0}, "take fewer")
+    assert not (tmp_path / "not").exists()

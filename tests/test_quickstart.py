@@ -1,6 +1,5 @@
 """The main job from end to end, at a size that takes seconds."""
 
-import functools
 import json
 
 import numpy as np
@@ -11,15 +10,23 @@ from click.testing import CliRunner
 
 from astro_deepgalaxy import CutoutStore, MergerClassifier
 from astro_deepgalaxy.io import read_table
-from astro_deepgalaxy.simulate import survey
+from astro_deepgalaxy.simulate import plan
 
 
 @pytest.fixture(scope="module")
 def small():
     """A survey of the same kind, with few particles, times and cameras."""
+    preset = plan.read_preset("first-look")
+    run = {"particles": 1000, "snapshots": 8, "step": 10.0}
+    images = {"cameras": 2, "pixels": 48}
+    small = preset.model_copy(
+        update={
+            "run": preset.run.model_copy(update=run),
+            "images": preset.images.model_copy(update=images),
+        }
+    )
     with pytest.MonkeyPatch.context() as patch:
-        options = {"particles": 1000, "snapshots": 8, "cameras": 2, "pixels": 48, "step": 10.0}
-        patch.setattr(survey, "Survey", functools.partial(survey.Survey, **options))
+        patch.setattr(plan, "read_preset", lambda name: small)
         yield
 
 

@@ -1,180 +1,255 @@
-"""A small survey: complete, resumable to the byte, and true to its labels."""
+"""Surveys of simulations: complete, resumable to the last bit, and clear about failure."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from astropy import units as u
-from astropy.io import fits
-from astropy.table import QTable
-from astropy.wcs import WCS
+from click.testing import CliRunner
 
-from astro_deepgalaxy.labels import LABEL_COLUMNS, STAGES, check_labels
-from astro_deepgalaxy.simulate.encounter import kepler_start
-from astro_deepgalaxy.simulate.survey import (
-    Survey,
-    random_encounter,
-    random_observation,
-    simulate_survey,
-)
+from astro_deepgalaxy.cli import main
+from astro_deepgalaxy.simulate import simulation as simulation_module
+from astro_deepgalaxy.simulate.plan import SurveyPlan
+from astro_deepgalaxy.simulate.survey import claim, open_survey, run_survey, survey_states
 
-SURVEY = Survey(
-    simulations=2, particles=2000, snapshots=10, cameras=2, pixels=32, duration=400.0, step=4.0
-)
+DATA = {
+    "seed": 5,
+    "run": {"particles": 1200, "duration": 300.0, "snapshots": 6, "softening": 0.5, "step": 4.0},
+    "images": {"pixels": 32, "cameras": 2},
+    "simulations": [
+        {"mass_ratio": [0.5, 1.0], "separation": 30.0},
+        {"kind": "isolated"},
+    ],
+}
+PLAN = SurveyPlan.model_validate(DATA)
+TOML = """
+seed = 5
+[run]
+particles = 1200
+duration = 300.0
+snapshots = 6
+softening = 0.5
+step = 4.0
+[images]
+pixels = 32
+cameras = 2
+[[simulations]]
+mass_ratio = [0.5, 1.0]
+separation = 30.0
+[[simulations]]
+kind = "isolated"
+"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A finished survey."""
-    folder = tmp_path_factory.mktemp("survey")
-    simulate_survey(folder, SURVEY, progress=False)
+    folder = tmp_path_factory.mktemp("survey") / "simulations"
+    states = run_survey(folder, PLAN, processes=1, progress=False)
+    assert [state.status for state in states] == ["done"] * 3
     return folder
 
 
-@pytest.fixture(scope="module")
-def labels(folder):
-    return QTable.read(folder / "labels.ecsv")
+def snapshots(folder):
+    """Contents of every snapshot in a survey, by name."""
+    found = {}
+    for path in sorted(Path(folder).rglob("snap_*.h5")):
+        with h5py.File(path) as file:
+            digest = hashlib.sha256()
+            for name in sorted(file):
+                digest.update(file[name][()].tobytes())
+            digest.update(repr(file.attrs["time"]).encode())
+        found[str(path.relative_to(folder))] = digest.hexdigest()
+    return found
 
 
-def digests(folder):
-    """Digest of every file in a folder, by name."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def test_every_snapshot_is_there_and_nothing_else(folder):
+    assert len(snapshots(folder)) == 3 * 6
+    for simulation in open_survey(folder):
+        files = {path.name for path in simulation.folder.iterdir()}
+        assert files == {"state.json", "stars.h5", "history.ecsv", "snapshots"}
+        times = [simulation.snapshot(i).time for i in range(6)]
+        np.testing.assert_allclose(times, np.arange(6) * 60.0)
+        masses, component, galaxy = simulation.stars()
+        assert len(masses) == len(component) == len(galaxy) == len(simulation.snapshot(0).positions)
+        assert simulation.history().energy_drift < 0.05
+        assert not list(simulation.folder.rglob(".partial-*"))
 
 
-def test_table_describes_every_image(folder, labels):
-    assert len(labels) == 2 * 10 * 2
-    assert set(labels.colnames) == {column.name for column in LABEL_COLUMNS}
-    check_labels(labels)
-    for column in LABEL_COLUMNS:
-        if column.unit:
-            assert labels[column.name].unit == u.Unit(column.unit)
-    assert {str(path.relative_to(folder)) for path in folder.glob("images/*")} == set(
-        labels["file"]
+def test_a_finished_survey_is_left_alone(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    run_survey(folder, PLAN, processes=1, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_processes_give_the_same_snapshots(folder, tmp_path):
+    run_survey(tmp_path / "parallel", PLAN, processes=2, progress=False)
+    assert snapshots(tmp_path / "parallel") == snapshots(folder)
+
+
+def test_a_dask_cluster_gives_the_same_snapshots(folder, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        local_directory=tmp_path / "workers",
+    ) as cluster:
+        states = run_survey(
+            tmp_path / "cluster", PLAN, scheduler=cluster.scheduler_address, progress=False
+        )
+    assert [state.status for state in states] == ["done"] * 3
+    assert os.getpid() not in {state.pid for state in states}
+    assert snapshots(tmp_path / "cluster") == snapshots(folder)
+
+
+def test_a_silent_scheduler_is_an_error(tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9"):
+        run_survey(tmp_path, PLAN, scheduler="tcp://127.0.0.1:9", progress=False)
+
+
+def test_kill_9_and_again(folder, tmp_path):
+    target = tmp_path / "killed"
+    plan = tmp_path / "grid.toml"
+    plan.write_text(TOML, encoding="utf-8")
+    start = "from astro_deepgalaxy.cli import main; main()"
+    command = [sys.executable, "-c", start, "simulate", "survey", str(plan)]
+    process = subprocess.Popen([*command, "-o", str(target), "--processes", "1"])
+    second = target / "simulations" / "sim_001" / "snapshots" / "snap_002.h5"
+    for _ in range(600):
+        if second.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    states = survey_states(target)
+    assert states[0].status == "done"
+    assert states[1].status == "interrupted"
+    assert 0 < states[1].time < 300
+    kept = target / "simulations" / "sim_000" / "snapshots" / "snap_005.h5"
+    untouched = kept.stat().st_mtime_ns, second.stat().st_mtime_ns
+    # A torn file, as a kill in the middle of writing leaves it.
+    (second.parent / ".partial-1-snap_004.h5").write_bytes(b"torn")
+    states = run_survey(target, PLAN, processes=1, progress=False)
+    assert [state.status for state in states] == ["done"] * 3
+    assert snapshots(target) == snapshots(folder)
+    assert kept.stat().st_mtime_ns == untouched[0]
+    assert not list(target.rglob(".partial-*"))
+
+
+def test_a_failed_simulation_does_not_stop_the_others(folder, tmp_path, monkeypatch):
+    target = tmp_path / "failing"
+    original = simulation_module.write_snapshot
+
+    def full_disk(path, snapshot):
+        if "sim_001" in str(path) and "snap_003" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        original(path, snapshot)
+
+    monkeypatch.setattr(simulation_module, "write_snapshot", full_disk)
+    states = run_survey(target, PLAN, processes=1, progress=False)
+    assert [state.status for state in states] == ["done", "failed", "done"]
+    assert "no space left on the disk" in states[1].reason
+    assert states[1].time == 120
+    # After space is made, it goes on from where it was.
+    monkeypatch.undo()
+    states = run_survey(target, PLAN, processes=1, progress=False)
+    assert [state.status for state in states] == ["done"] * 3
+    assert snapshots(target) == snapshots(folder)
+
+
+def test_a_really_full_disk(tmp_path):
+    """On a file system of a megabyte, if this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
     )
-    assert labels["id"][0] == "sim_000_snap_000_cam_00"
-    assert labels["file"][-1] == "images/sim_001_snap_009_cam_01.fits"
-    assert set(labels["group"]) == {"sim_000", "sim_001"}
-    assert set(labels["stage"]) <= set(STAGES)
+    if mounted.returncode:
+        pytest.skip("may not mount a file system")
+    try:
+        plan = SurveyPlan.model_validate(DATA | {"simulations": [{"separation": 30.0}]})
+        images = plan.images.model_copy(update={"pixels": 16, "cameras": 1})
+        plan = plan.model_copy(update={"images": images})
+        (disk / "ballast").write_bytes(bytes(150_000))
+        states = run_survey(disk / "s", plan, processes=1, progress=False)
+        assert states[0].status in ("failed", "running")
+        assert states[0].time < 300
+        (disk / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        states = run_survey(disk / "s", plan, processes=1, progress=False)
+        assert states[0].status == "done"
+        run_survey(tmp_path / "whole", plan, processes=1, progress=False)
+        assert snapshots(disk / "s") == snapshots(tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_times_count_from_each_first_pericentre(labels):
-    for group in np.unique(labels["group"]):
-        rows = labels[(labels["group"] == group) & (labels["camera"] == 0)]
-        time = rows["time_since_pericentre"].to_value(u.Myr)
-        np.testing.assert_allclose(np.diff(time), 400 / 9, atol=4)
-        assert time[0] < -80
-        # The separation has its first minimum next to time zero, and decides the first stage.
-        separation = rows["separation"].to_value(u.kpc)
-        until_return = time < 80
-        assert abs(time[until_return][separation[until_return].argmin()]) < 25
-        assert ((rows["stage"] == "approaching") == (time < -30)).all()
-    assert (labels["projected_separation"] <= labels["separation"] * 1.0001).all()
+def test_another_survey_is_refused(folder):
+    other = SurveyPlan.model_validate(DATA | {"seed": 6})
+    with pytest.raises(ValueError, match=r"another seed \(5, not 6\)"):
+        run_survey(folder, other)
+    other = SurveyPlan.model_validate(DATA | {"run": DATA["run"] | {"particles": 3000}})
+    with pytest.raises(ValueError, match=r"run\.particles \(1200, not 3000\)"):
+        run_survey(folder, other)
 
 
-def test_images_are_observed_mergers(folder, labels):
-    for row in labels[::7]:
-        data, header = fits.getdata(folder / row["file"], header=True)
-        assert data.shape == (32, 32)
-        assert data.dtype.name == "float32"
-        assert np.isfinite(data).all()
-        assert header["REDSHIFT"] == pytest.approx(row["redshift"])
-        assert WCS(header).has_celestial
-        sky = np.median(data)
-        noise = 1.48 * np.median(np.abs(data - sky))
-        assert data.max() > sky + 10 * noise
-        text = repr(header)
-        assert str(row["stage"]) not in text
+def test_more_images_than_the_disk_holds_are_refused(tmp_path):
+    plan = SurveyPlan.model_validate(
+        DATA | {"images": {"pixels": 8192, "cameras": 1000}, "simulations": [{"number": 300}]}
+    )
+    with pytest.raises(ValueError, match=r"GB left; reduce images\.pixels"):
+        claim(tmp_path / "huge", plan)
+    assert not (tmp_path / "huge").exists()
 
 
-def test_images_differ_in_place_scale_and_roll(folder, labels):
-    headers = [fits.getheader(folder / file) for file in labels["file"]]
-    for key in ("CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "SEEING"):
-        assert len({header[key] for header in headers}) == len(headers)
-    redshift = np.array(labels["redshift"])
-    assert 0.02 <= redshift.min() < redshift.max() <= 0.08
+def test_status_shows_each_simulation(folder):
+    result = CliRunner().invoke(main, ["simulate", "status", str(folder)])
+    assert result.exit_code == 0
+    assert result.output.count("done") == 4
+    assert "300 of 300 Myr" in result.output
+    result = CliRunner().invoke(main, ["simulate", "status", str(folder), "--json"])
+    summary = json.loads(result.output)
+    assert summary["status"] == {"done": 3}
+    assert [s["kind"] for s in summary["simulations"]] == ["merger", "merger", "isolated"]
 
 
-def test_provenance(labels):
-    assert json.loads(labels.meta["survey"])["particles"] == 2000
-    drift = json.loads(labels.meta["energy_drift"])
-    assert len(drift) == 2
-    assert 0 < max(drift) < 0.06  # coarse in step and particles
-    assert "astro-deepgalaxy" in json.loads(labels.meta["versions"])
+def test_a_folder_without_survey_is_named(tmp_path):
+    result = CliRunner().invoke(main, ["simulate", "status", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "holds no survey of simulations" in result.output
 
 
-def test_resumed_and_repeated_surveys_are_the_same_to_the_byte(folder, tmp_path):
-    before = digests(folder)
-    # What kill -9 leaves: the second simulation half done, a torn file, no final table.
-    half = tmp_path / "half"
-    shutil.copytree(folder, half)
-    (half / "labels.ecsv").unlink()
-    (half / "parts" / "sim_001.ecsv").unlink()
-    for image in sorted(half.glob("images/sim_001*"))[5:]:
-        image.unlink()
-    torn = half / "images" / ".partial-1-sim_001_snap_009_cam_00.fits"
-    torn.write_bytes(b"SIMPLE")
-    kept = half / "images" / "sim_000_snap_000_cam_00.fits"
-    untouched = kept.stat().st_mtime_ns
-    simulate_survey(half, SURVEY, progress=False)
-    assert digests(half) == before
-    assert kept.stat().st_mtime_ns == untouched
+def test_a_damaged_plan_or_state_is_no_traceback(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    state = copy / "simulations" / "sim_000" / "state.json"
+    state.write_text("{", encoding="utf-8")
+    assert survey_states(copy)[0].status == "planned"
+    (copy / "plan.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"plan\.json: cannot be read"):
+        open_survey(copy)
 
 
-def test_another_seed_gives_other_images(folder, tmp_path):
-    other = Survey(**(vars(SURVEY) | {"seed": 2, "simulations": 1}))
-    simulate_survey(tmp_path, other, progress=False)
-    before, after = digests(folder / "images"), digests(tmp_path / "images")
-    assert not set(before.values()) & set(after.values())
-
-
-def test_a_folder_with_another_survey_is_refused(folder):
-    before = digests(folder)
-    with pytest.raises(ValueError, match=r"particles=2000, not 3000"):
-        simulate_survey(folder, Survey(**(vars(SURVEY) | {"particles": 3000})))
-    assert digests(folder) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("simulations", 0),
-        ("particles", 10),
-        ("snapshots", 1),
-        ("cameras", 0),
-        ("pixels", 2.5),
-        ("duration", -1.0),
-        ("step", 0.0),
-        ("step", 500.0),
-        ("seed", -1),
-    ],
-)
-def test_values_out_of_range_are_named(name, value):
-    with pytest.raises(ValueError, match=name):
-        Survey(**{name: value})
-
-
-def test_random_streams_are_all_different():
-    survey = Survey()
-    keys = [(), (0,), (1,), (0, 0), (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    assert len({survey.random(*key).integers(2**62) for key in keys}) == len(keys)
-
-
-def test_random_draws_stay_in_their_ranges():
-    rng = np.random.default_rng(1)
-    encounters = [random_encounter(rng) for _ in range(300)]
-    for encounter in encounters:
-        assert 0.5 <= encounter.mass_ratio <= 1.5
-        assert 3 <= encounter.pericentre <= 7
-        kepler_start(1e12, encounter.separation, encounter.pericentre, encounter.parabolic_fraction)
-    # Discs turned at random in space: the cosine of the inclination is uniform.
-    cosines = np.cos(np.radians([encounter.primary_disc[0] for encounter in encounters]))
-    assert abs(cosines.mean()) < 0.1
-    assert cosines.var() == pytest.approx(1 / 3, abs=0.06)
-    declinations = np.array([random_observation(rng).dec for _ in range(300)])
-    assert np.sin(np.radians(declinations)).var() == pytest.approx(1 / 3, abs=0.06)
+def test_command_needs_one_plan(tmp_path):
+    for arguments in ([], ["grid.toml", "--preset", "paper"]):
+        result = CliRunner().invoke(main, ["simulate", "survey", *arguments, "-o", str(tmp_path)])
+        assert result.exit_code == 2
+        assert "either a plan" in result.output
+    result = CliRunner().invoke(main, ["simulate", "presets"])
+    assert "paper         36 simulations" in result.output
+    result = CliRunner().invoke(main, ["simulate", "presets", "controls"])
+    assert "chance pair" in result.output

@@ -36,7 +36,9 @@ def quickstart(output, seed, simulations, epochs, as_json):
     from joblib import cpu_count
 
     from ..run_config import Data, Network, RunConfig, Training
-    from ..simulate.survey import Survey, simulate_survey
+    from ..simulate.imaging import RealTelescope, write_images
+    from ..simulate.plan import read_preset
+    from ..simulate.survey import run_survey
     from . import load_keras, train
 
     if simulations < 4:
@@ -44,9 +46,15 @@ def quickstart(output, seed, simulations, epochs, as_json):
     load_keras()
     output = Path(output)
     clock = _Clock(quiet=as_json)
-    with clock("simulate the mergers and observe them"):
-        survey = Survey(simulations=simulations, seed=seed)
-        labels = simulate_survey(output / "observed", survey)
+    plan = read_preset("first-look")
+    mergers = plan.simulations[0].model_copy(update={"number": simulations})
+    plan = plan.model_copy(update={"seed": seed, "simulations": [mergers]})
+    with clock("simulate the mergers"):
+        for state in run_survey(output / "simulations", plan):
+            if state.status != "done":
+                raise click.ClickException(f"{state.name} {state.status}: {state.reason}")
+    with clock("observe them"):
+        labels = write_images(output / "simulations", output / "observed", RealTelescope())
     config = RunConfig(
         output=str(output),
         data=Data(labels=str(labels), image_size=_IMAGE_SIZE, processes=min(8, cpu_count())),
@@ -71,6 +79,7 @@ def quickstart(output, seed, simulations, epochs, as_json):
     click.echo(train.summary(card))
     click.echo(f"\nmodel      {output / 'model'}")
     click.echo(f"catalogue  {output / 'catalogue.ecsv'} and .fits")
+    click.echo(f"snapshots  {output / 'simulations'}")
     click.echo(f"images     {output / 'observed'}")
     click.echo(f"report     {page}")
 

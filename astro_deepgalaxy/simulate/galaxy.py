@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 from scipy.special import i0e, i1e, k0e, k1e
 
+from .equilibrium import Equilibrium
 from .gravity import KPC_PER_MYR, G
-from .spheroid import Spheroid, cumulative
+from .spheroid import Spheroid, stratified
 
 __all__ = ["BULGE", "DISC", "HALO", "Galaxy", "Particles"]
 
@@ -82,13 +83,13 @@ class Galaxy:
     Attributes
     ----------
     disc_mass : float
-        In Msun.
+        In Msun; 0 for a spheroidal galaxy.
     disc_scale : float
         Exponential scale length in kpc.
     disc_height : float
         Height z0 of sech^2(z / z0), in kpc.
     bulge_mass : float
-        In Msun.
+        In Msun; 0 for a galaxy without bulge.
     bulge_scale : float
         Scale radius of the Hernquist profile in kpc.
     halo_mass : float
@@ -110,25 +111,31 @@ class Galaxy:
     disc_scale: float = 3.0
     disc_height: float = 0.3
     bulge_mass: float = 8e9
-    bulge_scale: float = 0.6
+    bulge_scale: float = 0.8
     halo_mass: float = 4e11
     halo_scale: float = 12.0
     halo_truncation: float = 50.0
-    toomre_q: float = 1.3
+    toomre_q: float = 1.5
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (value > 0 and math.isfinite(value)):
+            absent = field.name in ("disc_mass", "bulge_mass") and value == 0
+            if not (value > 0 and math.isfinite(value)) and not absent:
                 raise ValueError(f"Galaxy: {field.name} must be positive and finite; got {value}")
+        if self.disc_mass == self.bulge_mass == 0:
+            raise ValueError("Galaxy: disc_mass and bulge_mass are both 0: there is nothing to see")
 
-    def scaled(self, mass_ratio):
-        """The same galaxy with another mass and the same mean density.
+    def scaled(self, mass_ratio, size_ratio=None):
+        """The same galaxy with another mass and size.
 
         Parameters
         ----------
         mass_ratio : float
-            Factor on all masses; lengths grow as its cube root, times stay.
+            Factor on all masses.
+        size_ratio : float, optional
+            Factor on all lengths; by default the cube root of the mass ratio, which keeps
+            densities and times.
 
         Returns
         -------
@@ -137,13 +144,15 @@ class Galaxy:
         Raises
         ------
         ValueError
-            If the ratio is not positive.
+            If a ratio is not positive.
         """
-        if not (mass_ratio > 0 and math.isfinite(mass_ratio)):
-            raise ValueError(f"mass_ratio must be positive and finite; got {mass_ratio}")
-        length = mass_ratio ** (1 / 3)
+        if size_ratio is None and mass_ratio > 0:
+            size_ratio = mass_ratio ** (1 / 3)
+        for name, value in (("mass_ratio", mass_ratio), ("size_ratio", size_ratio)):
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be positive and finite; got {value}")
         masses = {name: getattr(self, name) * mass_ratio for name in _MASSES}
-        lengths = {name: getattr(self, name) * length for name in _LENGTHS}
+        lengths = {name: getattr(self, name) * size_ratio for name in _LENGTHS}
         return replace(self, **masses, **lengths)
 
     @property
@@ -165,10 +174,31 @@ class Galaxy:
     def dynamical_time(self):
         """Radius over circular speed at 2.2 disc scale lengths, R / v_c(R), in Myr.
 
-        The disc's own rotation curve peaks there; a full turn takes 2 pi times as long.
+        The disc's own rotation curve peaks there; a full turn takes 2 pi times as long. For a
+        galaxy without a disc, the radius is the half-mass radius of the spheroid.
         """
-        radius = 2.2 * self.disc_scale
+        # Half of a Hernquist sphere's mass lies within (1 + sqrt(2)) scale radii.
+        radius = 2.2 * self.disc_scale if self.disc_mass else (1 + 2**0.5) * self.bulge_scale
         return float(radius / (self.circular_speed(radius) * KPC_PER_MYR))
+
+    def crossing_time(self, softening):
+        """Radius over circular speed near the centre, in Myr: time steps must be shorter.
+
+        Parameters
+        ----------
+        softening : float
+            Plummer softening length in kpc.
+
+        Returns
+        -------
+        float
+        """
+        core = self.bulge_scale if self.bulge_mass else 0.5 * self.disc_scale
+        radius = math.hypot(core, softening)
+        mass = self.bulge.enclosed_mass(radius) + self.halo.enclosed_mass(radius)
+        mass += self.disc_enclosed_mass(radius)
+        speed = math.sqrt(G * mass * radius**2 / (radius**2 + softening**2) ** 1.5)
+        return radius / (speed * KPC_PER_MYR)
 
     def circular_speed(self, radius):
         """Circular speed in the plane of the disc.
@@ -191,15 +221,17 @@ class Galaxy:
         spheres = self.bulge.enclosed_mass(radius) + self.halo.enclosed_mass(radius)
         return np.sqrt(disc + G * spheres / radius)
 
-    def sample(self, n_disc, n_bulge, n_halo, rng):
+    def sample(self, n_disc, n_bulge, n_halo, rng, softening=0.0):
         """Draw particles, at rest in the origin; the disc lies in the xy-plane and turns about z.
 
         Parameters
         ----------
         n_disc, n_bulge, n_halo : int
-            Number of particles of each component, positive.
+            Number of particles of each component: positive, or 0 for one without mass.
         rng : numpy.random.Generator
             Source of randomness.
+        softening : float
+            Plummer softening length in kpc with which the particles will attract each other.
 
         Returns
         -------
@@ -210,38 +242,59 @@ class Galaxy:
         ValueError
             If a number is not positive.
         """
-        numbers = {"n_disc": n_disc, "n_bulge": n_bulge, "n_halo": n_halo}
-        for name, n in numbers.items():
-            if n < 1:
-                raise ValueError(f"{name} must be at least 1; got {n}")
-        samples = (
-            self._sample_disc(n_disc, rng),
-            self._sample_spheroid(self.bulge, n_bulge, rng),
-            self._sample_spheroid(self.halo, n_halo, rng),
-        )
-        counts = list(numbers.values())
-        masses = np.divide([self.disc_mass, self.bulge_mass, self.halo_mass], counts)
-        masses = np.repeat(masses, counts)
-        # Each component on its own is centred and at rest, so that none sloshes in the others.
+        counts = {"disc": n_disc, "bulge": n_bulge, "halo": n_halo}
+        for name, n in counts.items():
+            if (n < 1) != (getattr(self, f"{name}_mass") == 0):
+                raise ValueError(
+                    f"n_{name} must be at least 1, or 0 for a galaxy with {name}_mass 0; got {n}"
+                )
+        equilibrium = Equilibrium(self, softening)
+        samples, masses = [], []
+        for name, n in counts.items():
+            if n == 0:
+                continue
+            if name == "disc":
+                positions, velocities = self._sample_disc(n, equilibrium, rng)
+            else:
+                spheroid = getattr(self, name)
+                radius = spheroid.sample_radii(n, rng)
+                speed = equilibrium.draw_speeds(spheroid, radius, rng)
+                positions = _directions(n, rng) * radius[:, None]
+                velocities = _directions(n, rng) * speed[:, None]
+            # Each component is centred and at rest, so that none sloshes in the others.
+            samples.append(
+                (positions - positions.mean(axis=0), velocities - velocities.mean(axis=0))
+            )
+            masses.append(np.full(n, getattr(self, f"{name}_mass") / n))
+        positions, velocities = (np.concatenate(vectors) for vectors in zip(*samples, strict=True))
+        component = np.repeat([DISC, BULGE, HALO], list(counts.values()))
         return Particles(
-            np.concatenate([positions - positions.mean(axis=0) for positions, _ in samples]),
-            np.concatenate([velocities - velocities.mean(axis=0) for _, velocities in samples]),
-            masses,
-            np.repeat([DISC, BULGE, HALO], counts),
-            np.zeros(len(masses), int),
+            positions, velocities, np.concatenate(masses), component, np.zeros(len(component), int)
         )
 
-    def _disc_enclosed(self, r):
-        x = r / self.disc_scale
+    def disc_enclosed_mass(self, radius):
+        """Mass of the disc within a radius.
+
+        Parameters
+        ----------
+        radius : array_like
+            In kpc.
+
+        Returns
+        -------
+        numpy.ndarray
+            In Msun.
+        """
+        x = np.asarray(radius, float) / self.disc_scale
         return self.disc_mass * -(np.expm1(-x) + x * np.exp(-x))
 
-    def _sample_disc(self, n, rng):
-        grid = np.geomspace(1e-3, 8, 2000) * self.disc_scale
-        enclosed = self._disc_enclosed(grid)
-        radius = np.interp(rng.random(n) * enclosed[-1], enclosed, grid)
+    def _sample_disc(self, n, equilibrium, rng):
+        grid = np.geomspace(1e-3, 8, 600) * self.disc_scale
+        enclosed = self.disc_enclosed_mass(grid)
+        radius = np.interp(stratified(n, rng) * enclosed[-1], enclosed, grid)
         angle = 2 * math.pi * rng.random(n)
         height = self.disc_height * np.arctanh(rng.uniform(-0.9999, 0.9999, n))
-        speed2 = self.circular_speed(grid) ** 2
+        speed2 = equilibrium.circular_speed(grid) ** 2
         omega2 = speed2 / grid**2
         kappa2 = np.gradient(omega2, np.log(grid)) + 4 * omega2
         surface = (
@@ -269,74 +322,6 @@ class Galaxy:
                 [v_radial * cos - v_angle * sin, v_radial * sin + v_angle * cos, v_height]
             ),
         )
-
-    def _sample_spheroid(self, spheroid, n, rng):
-        radius = spheroid.sample_radii(n, rng)
-        grid, potential, _ = self._relative_potential
-        depth = np.interp(radius, grid, potential)
-        energies, density = self.distribution_function(spheroid)
-        # Draw v from v^2 f(depth - v^2 / 2) by inverting its integral, tabulated on a grid of
-        # depths; x is v over the escape speed.
-        depths = np.geomspace(depth.min(), depth.max(), 400)
-        x = np.linspace(0, 1, 300)
-        weight = x**2 * np.interp(depths[:, None] * (1 - x**2), energies, density, left=0)
-        integral = cumulative(weight, x)
-        integral /= integral[:, -1:]
-        levels = np.linspace(0, 1, 500)
-        table = np.array([np.interp(levels, row, x) for row in integral])
-        at = np.interp(np.log(depth), np.log(depths), np.arange(len(depths)))
-        row = np.minimum(at.astype(int), len(depths) - 2)
-        column = rng.random(n) * (len(levels) - 1)
-        cell = column.astype(int)
-        s, t = at - row, column - cell
-        fraction = (1 - s) * ((1 - t) * table[row, cell] + t * table[row, cell + 1])
-        fraction += s * ((1 - t) * table[row + 1, cell] + t * table[row + 1, cell + 1])
-        speed = np.sqrt(2 * depth) * fraction
-        return _directions(n, rng) * radius[:, None], _directions(n, rng) * speed[:, None]
-
-    @cached_property
-    def _relative_potential(self):
-        """Radii, depth of the spherical potential below infinity, and enclosed mass there."""
-        r = np.geomspace(1e-4 * self.bulge_scale, 10 * self.halo_truncation, 4000)
-        mass = self.bulge.enclosed_mass(r) + self.halo.enclosed_mass(r) + self._disc_enclosed(r)
-        inward = cumulative(G * mass / r, np.log(r))
-        return r, inward[-1] - inward + G * mass[-1] / r[-1], mass
-
-    def distribution_function(self, spheroid):
-        r"""Isotropic distribution function of a spheroid in the galaxy's potential.
-
-        Eddington's formula (Binney & Tremaine 2008, eq. 4.46b),
-
-        .. math:: f(E) = \frac{1}{\sqrt{8}\,\pi^2}
-                  \int_0^E \frac{d^2\rho}{d\psi^2} \frac{d\psi}{\sqrt{E - \psi}}
-
-        for a density that vanishes fast enough with the potential.
-
-        Parameters
-        ----------
-        spheroid : Spheroid
-            The bulge or halo.
-
-        Returns
-        -------
-        energies : numpy.ndarray
-            Relative energies in (km/s)^2, increasing.
-        density : numpy.ndarray
-            Phase-space density there in Msun / (kpc km/s)^3.
-        """
-        r, psi, mass = self._relative_potential
-        rho = spheroid.density(r)
-        slope, curvature = spheroid.density_slopes(r)
-        # d/dpsi = -(r^2 / G M) d/dr, applied twice.
-        growth = np.gradient(np.log(mass), np.log(r))
-        second = rho * r**2 / (G * mass) ** 2 * (slope**2 + slope * (1 - growth) + curvature)
-        psi, second = psi[::-1], second[::-1]
-        energies = psi[:: len(psi) // 400]
-        # psi = E - t^2 takes the singularity away.
-        t = np.sqrt(energies)[:, None] * (1 - np.linspace(1, 0, 1500) ** 2)
-        integrand = 2 * np.interp(energies[:, None] - t**2, psi, second, left=0)
-        density = np.trapezoid(integrand, t, axis=1) / (math.sqrt(8) * math.pi**2)
-        return energies, np.maximum(density, 0)
 
 
 _MASSES = ("disc_mass", "bulge_mass", "halo_mass")

@@ -31,17 +31,24 @@ class History:
         Relative speed of the two centres in km/s, (n,).
     energy : numpy.ndarray
         Total energy in Msun (km/s)^2, (n,).
+    offset : numpy.ndarray, optional
+        From the primary's centre to the secondary's in kpc, (n, 3).
+    energy_scale : float, optional
+        What changes of the energy are compared to; by default its first value.
     """
 
     times: np.ndarray
     separation: np.ndarray
     speed: np.ndarray
     energy: np.ndarray
+    offset: np.ndarray | None = None
+    energy_scale: float | None = None
 
     @property
     def energy_drift(self):
-        """Largest departure of the total energy from its first value, relative to it."""
-        return float(np.abs(self.energy / self.energy[0] - 1).max())
+        """Largest departure of the total energy from its first value, over `energy_scale`."""
+        scale = abs(self.energy_scale or self.energy[0])
+        return float(np.abs(self.energy - self.energy[0]).max() / scale)
 
     @property
     def first_pericentre(self):
@@ -55,16 +62,23 @@ class History:
 
     @property
     def coalescence(self):
-        """Time of coalescence in Myr; NaN if the run ends before.
+        """Time of coalescence in Myr, between the steps; NaN if the run ends before.
 
         From then to the end of the run, at least 30 Myr, the centres stay within 2.5 kpc and
         150 km/s of each other.
         """
-        apart = (self.separation > _COALESCED_SEPARATION) | (self.speed > _COALESCED_SPEED)
-        together = int(np.flatnonzero(apart)[-1]) + 1 if apart.any() else 0
-        if together == len(self.times) or self.times[-1] - self.times[together] < _COALESCED_FOR:
+        # Above 1 the centres are apart.
+        apart = np.maximum(self.separation / _COALESCED_SEPARATION, self.speed / _COALESCED_SPEED)
+        # A galaxy without companion has no separation.
+        far = np.flatnonzero(~(apart <= 1))
+        if len(far) == 0:
+            return float(self.times[0])
+        last, together = far[-1], far[-1] + 1
+        if together == len(self.times):
             return math.nan
-        return float(self.times[together])
+        fraction = (apart[last] - 1) / (apart[last] - apart[together])
+        time = self.times[last] + fraction * (self.times[together] - self.times[last])
+        return float(time) if self.times[-1] - time >= _COALESCED_FOR else math.nan
 
     def stage(self, time):
         """Stage of the merger, one of `~astro_deepgalaxy.labels.STAGES`.
@@ -77,7 +91,10 @@ class History:
         Returns
         -------
         str
+            Empty for a galaxy without companion.
         """
+        if np.isnan(self.separation).all():
+            return ""
         approaching, first_passage, separated, coalescing, merged = STAGES
         since_first = time - self.first_pericentre
         if time >= self.coalescence:

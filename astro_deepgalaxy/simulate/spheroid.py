@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Spheroid", "cumulative"]
+__all__ = ["Spheroid", "cumulative", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,27 @@ class Spheroid:
 
     def sample_radii(self, n, rng):
         """Random radii that follow the profile (numpy.ndarray in kpc)."""
-        return np.interp(rng.random(n) * self._enclosed[-1], self._enclosed, self._radii)
+        return np.interp(stratified(n, rng) * self._enclosed[-1], self._enclosed, self._radii)
+
+
+def stratified(n, rng):
+    """Random numbers in [0, 1), one in each of n equal intervals.
+
+    Radii drawn with them enclose the right mass from the start (a quiet start).
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    numpy.ndarray
+        Increasing, (n,).
+    """
+    return (np.arange(n) + rng.random(n)) / n
 
 
 def cumulative(y, x):

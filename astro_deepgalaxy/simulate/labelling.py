@@ -1,0 +1,144 @@
+"""What is true about the images of a simulation: rows of the label table."""
+
+import math
+
+import numpy as np
+from astropy.table import QTable
+
+from ..labels import LABEL_COLUMNS
+
+__all__ = ["camera_labels", "label_table", "snapshot_labels"]
+
+# Scatter of the times between seeds at 100,000 particles in Myr; it falls as N^-1/2. Measured by
+# docs/physics (see the page on the physics of the simulations).
+PERICENTRE_SCATTER = 1.0
+COALESCENCE_SCATTER = 12.0
+_MEASURED_AT = 100_000
+
+
+def snapshot_labels(simulation, history, snapshot, number):
+    """Labels that all images of a snapshot share.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        The simulation.
+    history : History
+        How its run went.
+    snapshot : Snapshot
+        The snapshot.
+    number : int
+        Its number.
+
+    Returns
+    -------
+    dict
+        Values by the names of `~astro_deepgalaxy.labels.LABEL_COLUMNS`; times in Myr, lengths in
+        kpc, speeds in km/s.
+    """
+    planned, plan = simulation.planned, simulation.plan
+    system = planned.system
+    encounter = planned.kind in ("merger", "flyby")
+    if encounter:
+        first, end = history.first_pericentre, history.coalescence
+        step = history.times[1] - history.times[0]
+    else:
+        first = end = step = math.nan
+    since, until = snapshot.time - first, end - snapshot.time
+    noise = math.sqrt(_MEASURED_AT / plan.run.particles)
+    dynamical_time = system.primary.dynamical_time
+    coalesced = math.isfinite(end)
+    return {
+        "group": planned.name,
+        "kind": planned.kind,
+        "snapshot": number,
+        "time_since_start": snapshot.time,
+        "time_since_pericentre": since,
+        "time_since_pericentre_error": math.hypot(PERICENTRE_SCATTER * noise, 0.3 * step)
+        if math.isfinite(since)
+        else math.nan,
+        "time_to_coalescence": until,
+        "time_to_coalescence_error": math.hypot(COALESCENCE_SCATTER * noise, 0.3 * step)
+        if coalesced
+        else math.nan,
+        "time_dynamical": since / dynamical_time,
+        "coalescence_dynamical": until / dynamical_time,
+        "stage": history.stage(snapshot.time) if encounter else "",
+        "is_merger": planned.kind == "merger" or coalesced,
+        "coalesced": coalesced,
+        "separation": float(np.linalg.norm(snapshot.offset)) if encounter else math.nan,
+        "relative_speed": snapshot.speed if encounter else math.nan,
+        **{name: getattr(system, name, math.nan) for name in _SYSTEM},
+        "start_separation": system.separation if encounter else math.nan,
+    }
+
+
+def camera_labels(simulation, snapshot, number, axes, field):
+    """Labels of one image.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        The simulation.
+    snapshot : Snapshot
+        The snapshot.
+    number : int
+        Number of the camera.
+    axes : numpy.ndarray
+        Image axes of the camera, (2, 3).
+    field : float
+        Side of the image in kpc.
+
+    Returns
+    -------
+    dict
+        As `snapshot_labels`; angles in degrees.
+    """
+    system = simulation.planned.system
+    projected = getattr(
+        system, "apparent_separation", float(np.linalg.norm(axes @ snapshot.offset))
+    )
+    sight = np.cross(*axes)
+    tilts = np.degrees(np.arccos(np.clip(np.abs(snapshot.spins @ sight), 0, 1)))
+    return {
+        "camera": number,
+        "field": field,
+        "projected_separation": projected,
+        "primary_tilt": float(tilts[0]),
+        "secondary_tilt": float(tilts[1]) if len(tilts) > 1 else math.nan,
+    }
+
+
+def label_table(rows):
+    """Rows of labels as a table with units.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One per image.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        Columns in the order of `~astro_deepgalaxy.labels.LABEL_COLUMNS`.
+    """
+    table = QTable(rows=rows)
+    known = [column for column in LABEL_COLUMNS if column.name in table.colnames]
+    for column in known:
+        if column.unit:
+            table[column.name].unit = column.unit
+    names = [column.name for column in known]
+    return QTable(table[names + [name for name in table.colnames if name not in names]])
+
+
+_SYSTEM = (
+    "mass_ratio",
+    "size_ratio",
+    "pericentre",
+    "parabolic_fraction",
+    "primary_inclination",
+    "primary_argument",
+    "secondary_inclination",
+    "secondary_argument",
+    "distance_ratio",
+)
