@@ -1,0 +1,94 @@
+"""The presets, from finished surveys of them."""
+
+import math
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from astro_deepgalaxy.simulate.export import export_deepgalaxy
+from astro_deepgalaxy.simulate.imaging import IdealTelescope, RealTelescope, write_images
+from astro_deepgalaxy.simulate.survey import open_survey
+
+
+def paper(options):
+    """The runs of the preset 'paper'."""
+    rows = []
+    for simulation in open_survey(options.surveys / "paper"):
+        history, system = simulation.history(), simulation.planned.system
+        end = history.coalescence
+        rows.append(
+            {
+                "simulation": simulation.planned.name,
+                "mass ratio": system.mass_ratio,
+                "size ratio": system.size_ratio,
+                "pericentre (kpc)": f"{history.separation[_at_pericentre(history)]:.1f}",
+                "first pericentre (Myr)": f"{history.first_pericentre:.0f}",
+                "coalescence (Myr)": "not within 700" if math.isnan(end) else f"{end:.0f}",
+                "largest energy change": f"{history.energy_drift:.1e}",
+                "step (Myr)": f"{np.diff(history.times[:2])[0]:.2f}",
+            }
+        )
+    return rows, None
+
+
+def presets(options):
+    """Energy and outcome of every preset."""
+    rows = []
+    for name in ("paper", "diverse", "controls"):
+        done = [s for s in open_survey(options.surveys / name) if s.state.status == "done"]
+        for kind in dict.fromkeys(s.planned.kind for s in done):
+            histories = [s.history() for s in done if s.planned.kind == kind]
+            drifts = [history.energy_drift for history in histories]
+            coalesced = sum(math.isfinite(history.coalescence) for history in histories)
+            rows.append(
+                {
+                    "preset": name,
+                    "kind": kind,
+                    "simulations": len(histories),
+                    "coalesced": coalesced,
+                    "median of the largest energy changes": f"{np.median(drifts):.1e}",
+                    "largest of all": f"{max(drifts):.1e}",
+                }
+            )
+    return rows, None
+
+
+def cost(options):
+    """Time and disk of the preset 'paper', stage by stage, and the memory of one merger."""
+    folder = options.surveys / "paper"
+    simulations = open_survey(folder)
+    plan = simulations[0].plan
+    n_images = len(simulations) * plan.run.snapshots * plan.images.cameras
+    cores = joblib.cpu_count()
+    seconds = sum(simulation.state.seconds for simulation in simulations)
+    rows = [_stage(f"{len(simulations)} simulations", seconds / cores, folder)]
+    with tempfile.TemporaryDirectory(dir=options.surveys) as scratch:
+        for name, telescope in (("ideal", IdealTelescope()), ("observed", RealTelescope())):
+            start = time.perf_counter()
+            write_images(folder, Path(scratch, name), telescope)
+            stage = f"{n_images:,} {name} images of {plan.images.pixels} px"
+            rows.append(_stage(stage, time.perf_counter() - start, Path(scratch, name)))
+            shutil.rmtree(Path(scratch, name))
+        start = time.perf_counter()
+        export_deepgalaxy(folder, Path(scratch, "export", "paper.h5"), plan.images)
+        rows.append(
+            _stage("the layout of DeepGalaxy", time.perf_counter() - start, Path(scratch, "export"))
+        )
+    return rows, None
+
+
+def _stage(name, seconds, folder):
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {
+        "stage": name,
+        f"minutes on {joblib.cpu_count()} cores": f"{seconds / 60:.1f}",
+        "GB on the disk": f"{size / 1e9:.2f}",
+    }
+
+
+def _at_pericentre(history):
+    return int(np.abs(history.times - history.first_pericentre).argmin())
