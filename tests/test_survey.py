@@ -76,7 +76,7 @@ def test_every_snapshot_is_there_and_nothing_else(folder):
     assert len(snapshots(folder)) == 3 * 6
     for simulation in open_survey(folder):
         files = {path.name for path in simulation.folder.iterdir()}
-        assert files == {"state.json", "stars.h5", "history.ecsv", "snapshots"}
+        assert files == {".lock", "state.json", "stars.h5", "history.ecsv", "snapshots"}
         times = [simulation.snapshot(i).time for i in range(6)]
         np.testing.assert_allclose(times, np.arange(6) * 60.0)
         masses, component, galaxy = simulation.stars()
@@ -146,6 +146,22 @@ def test_kill_9_and_again(folder, tmp_path):
     assert snapshots(target) == snapshots(folder)
     assert kept.stat().st_mtime_ns == untouched[0]
     assert not list(target.rglob(".partial-*"))
+
+
+def test_two_commands_on_one_survey_share_the_work(folder, tmp_path):
+    target = tmp_path / "shared"
+    plan = tmp_path / "grid.toml"
+    plan.write_text(TOML, encoding="utf-8")
+    start = "from astro_deepgalaxy.cli import main; main()"
+    command = [sys.executable, "-c", start, "simulate", "survey", str(plan)]
+    commands = [
+        subprocess.Popen([*command, "-o", str(target), "--processes", n], stderr=subprocess.PIPE)
+        for n in ("1", "2")
+    ]
+    for process in commands:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert snapshots(target) == snapshots(folder)
 
 
 def test_a_failed_simulation_does_not_stop_the_others(folder, tmp_path, monkeypatch):

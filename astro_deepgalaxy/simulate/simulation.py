@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
+from filelock import FileLock
 
 from ..io.tables import read_table, write_table
 from ..jobs import atomic_path
@@ -152,6 +153,8 @@ class Simulation:
 def run_simulation(simulation, threads=None):
     """Run a simulation, or go on with it from its last checkpoint.
 
+    If another process runs it already, its end is waited for.
+
     Parameters
     ----------
     simulation : Simulation
@@ -167,7 +170,11 @@ def run_simulation(simulation, threads=None):
     if threads is not None:
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     try:
-        _run(simulation)
+        simulation.folder.mkdir(parents=True, exist_ok=True)
+        # Another process may be at it, such as a worker that outlived a killed command.
+        with FileLock(simulation.folder / ".lock"):
+            if simulation.state.status != "done":
+                _run(simulation)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
