@@ -1,9 +1,10 @@
 """Check the physics of the simulations: ``python docs/physics [NAME ...]``.
 
-Each experiment writes a table (CSV) and a figure (PNG) beside this file, from which the page
-"Physics of the simulations" is made. The experiments ``paper``, ``presets`` and ``cost`` look at
-finished surveys, made by ``astro-deepgalaxy simulate survey --preset NAME -o SURVEYS/NAME`` for
-paper, diverse and controls; these take an hour on two cores, all other experiments ten minutes.
+Each experiment writes a table (CSV) or a figure (PNG) beside this file, or both; from them the page
+"Physics of the simulations" is made. The experiments ``paper``, ``presets``, ``cost`` and
+``telescopes`` look at finished surveys, made by ``astro-deepgalaxy simulate survey --preset NAME
+-o SURVEYS/NAME`` for paper, diverse and controls; these take an hour on two cores, all other
+experiments ten minutes.
 """
 
 import argparse
@@ -35,6 +36,7 @@ EXPERIMENTS = {
         surveys.paper,
         surveys.presets,
         surveys.cost,
+        surveys.telescopes,
     )
 }
 HERE = Path(__file__).parent
@@ -61,10 +63,11 @@ def main():
     for name in options.names or EXPERIMENTS:
         start = time.perf_counter()
         rows, figure = EXPERIMENTS[name](options)
-        with (HERE / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(rows[0])
-            writer.writerows([row.values() for row in rows])
+        if rows:
+            with (HERE / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(rows[0])
+                writer.writerows([row.values() for row in rows])
         if figure is not None:
             figure.savefig(HERE / f"{name}.png")
             plt.close(figure)

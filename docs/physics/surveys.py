@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 
 import joblib
+import matplotlib.pyplot as plt
 import numpy as np
+from astropy.stats import mad_std
 
 from astro_deepgalaxy.simulate.export import export_deepgalaxy
 from astro_deepgalaxy.simulate.imaging import IdealTelescope, RealTelescope, write_images
 from astro_deepgalaxy.simulate.survey import open_survey
+from astro_deepgalaxy.simulate.telescopes import telescope_names
+from astro_deepgalaxy.simulate.views import Stars, image_plan
 
 
 def paper(options):
@@ -79,6 +83,31 @@ def cost(options):
             _stage("the layout of DeepGalaxy", time.perf_counter() - start, Path(scratch, "export"))
         )
     return rows, None
+
+
+def telescopes(options):
+    """One merger as every survey sees it, nearby and far away."""
+    simulation = open_survey(options.surveys / "paper")[9]  # equal galaxies
+    images = image_plan(simulation.plan, field=90.0)
+    number = 26
+    stars = Stars(simulation, simulation.snapshot(number), images)
+    redshifts = (0.05, 0.3)
+    names = telescope_names()
+    figure, axes = plt.subplots(len(redshifts), len(names), figsize=(9, 3.3))
+    for redshift, row in zip(redshifts, axes, strict=True):
+        for name, ax in zip(names, row, strict=True):
+            telescope = RealTelescope(name, (redshift, redshift))
+            hdu, *_ = telescope.image(stars, images, 0, np.random.default_rng(2))
+            pixels = hdu.data - np.median(hdu.data)
+            noise = mad_std(pixels)
+            ax.imshow(
+                np.arcsinh(pixels / (3 * noise)), cmap="gray", origin="lower", vmin=-0.7, vmax=5
+            )
+            ax.set(xticks=[], yticks=[])
+            if redshift == redshifts[0]:
+                ax.set_title(name)
+        row[0].set_ylabel(f"redshift {redshift}")
+    return [], figure
 
 
 def _stage(name, seconds, folder):
