@@ -61,7 +61,7 @@ LABEL_COLUMNS = (
     LabelColumn("time_dynamical", "float", "Time since pericentre over the primary's t_dyn."),
     LabelColumn("coalescence_dynamical", "float", "Time until coalescence over the same."),
     LabelColumn("stage", "str", "Stage of the merger, one of `STAGES`; empty without companion."),
-    LabelColumn("is_merger", "bool", "Whether the image shows a merger."),
+    LabelColumn("is_merger", "bool", "Whether the image is of a merger, from its approach on."),
     LabelColumn("coalesced", "bool", "Whether the simulation reached coalescence."),
     LabelColumn("separation", "float", "Distance between the two centres.", "kpc"),
     LabelColumn("projected_separation", "float", "The same, as seen by the camera.", "kpc"),

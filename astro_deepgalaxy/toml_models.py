@@ -3,10 +3,11 @@
 import difflib
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Section", "parse_toml", "read_toml"]
+__all__ = ["Section", "checked", "parse_toml", "read_toml"]
 
 
 class Section(BaseModel):
@@ -72,48 +73,76 @@ def parse_toml(text, model, name):
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{name}: cannot be read as TOML: {error}") from error
+    return checked(data, model, name)
+
+
+def checked(data, model, name):
+    """Check what was read from a file or given by a user.
+
+    Parameters
+    ----------
+    data : dict
+        Values by their keys.
+    model : type
+        As in `read_toml`.
+    name : str or `~pathlib.Path`
+        What error messages call it.
+
+    Returns
+    -------
+    Section
+        An instance of `model`.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown or a value is out of range.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # Of a value that fits none of several types, the first complaint says enough.
-        sentences = {_key(e["loc"], model): _sentence(e, model) for e in reversed(error.errors())}
+        # Of several complaints about a value, the first says enough.
+        sentences = {_key(e, model): _sentence(e, model) for e in reversed(error.errors())}
         raise ValueError(f"{name}: " + "; ".join(reversed(sentences.values()))) from error
 
 
 def _section(model, part):
-    """The model behind a key, if it is a section or a list of sections."""
-    annotation = model.model_fields[part].annotation if part in model.model_fields else None
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+    """The model behind a key, if it is a section or may be one."""
+    field = model.model_fields.get(part)
+    return None if field is None else next(_models(field.annotation), None)
 
 
-def _key(where, model):
+def _models(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _key(error, model):
     """Key of a value, without what pydantic adds to tell the types of a union apart."""
     parts = []
-    for part in where:
+    for part in error["loc"]:
         if isinstance(part, int):
             parts[-1] += f"[{part + 1}]"
-        elif model is None:
-            break
-        else:
-            parts.append(str(part))
+        elif model is not None and part in model.model_fields:
+            parts.append(part)
             model = _section(model, part)
+    if error["type"] == "extra_forbidden":
+        parts.append(error["loc"][-1])
     return ".".join(parts)
 
 
 def _sentence(error, model):
-    key = _key(error["loc"], model)
+    key = _key(error, model)
     if error["type"] == "extra_forbidden":
         *sections, last = [part for part in error["loc"] if isinstance(part, str)]
         for part in sections:
             model = _section(model, part) or model
-        key = key or last
         near = difflib.get_close_matches(last, model.model_fields, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {list(model.model_fields)}"
         return f"unknown key {key!r}; {hint}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"the key {key!r} is missing"
-    return f"{key}: {message}" if key and error["type"] != "value_error" else message
+    return f"{key}: {message}" if key else message

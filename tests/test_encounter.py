@@ -1,6 +1,7 @@
 """Orbits against Kepler's, conservation laws, and the landmarks of a merger."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,6 +200,8 @@ def test_ripples_are_no_pericentres():
     rippled = approach + 0.3 * np.sin(times)
     assert track(rippled).first_pericentre == pytest.approx(150, abs=4)
     assert math.isnan(track(rippled).second_pericentre)
+    # Far away, larger ones are none either.
+    assert math.isnan(track(rippled + 40 + 1.0 * np.cos(0.2 * times)).second_pericentre)
 
 
 def test_coalescence_needs_separation_and_speed_to_stay_small():
@@ -207,11 +210,14 @@ def test_coalescence_needs_separation_and_speed_to_stay_small():
     assert track(near).coalescence == pytest.approx(98 + 2 * 7.5 / 9.5)
     fast = np.r_[np.full(60, 300.0), np.full(40, 10.0)]
     assert track(near, fast).coalescence == pytest.approx(118 + 2 * 150 / 290, abs=0.3)
-    again = near.copy()
-    again[70] = 3
-    assert track(again).coalescence == pytest.approx(140 + 2 * 0.5 / 2.5)
-    again[95] = 3
-    assert math.isnan(track(again).coalescence)
+    # Too short to count, or long enough: 30 Myr decide.
+    short, long = near.copy(), near.copy()
+    short[60] = long[75] = 3
+    assert track(short).coalescence == pytest.approx(120 + 2 * 0.5 / 2.5)
+    assert track(long).coalescence == track(near).coalescence
+    assert math.isnan(track(near[:60]).coalescence)
+    assert track(np.ones(40)).coalescence == 0
+    assert replace(track(near), near=12.0).coalescence == 0
 
 
 def test_without_pericentre_all_is_approach():

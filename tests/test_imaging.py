@@ -12,7 +12,9 @@ from astropy.io import fits
 from astropy.table import QTable
 from astropy.wcs import WCS
 from click.testing import CliRunner
+from filelock import FileLock
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from astro_deepgalaxy.cli import main
 from astro_deepgalaxy.io import read_table
@@ -28,7 +30,7 @@ from astro_deepgalaxy.simulate.movie import frames, write_movie
 from astro_deepgalaxy.simulate.plan import SurveyPlan
 from astro_deepgalaxy.simulate.survey import open_survey, run_survey
 from astro_deepgalaxy.simulate.telescopes import telescope
-from astro_deepgalaxy.simulate.views import image_plan, logarithmic, snapshot_views
+from astro_deepgalaxy.simulate.views import Stars, image_plan, logarithmic, snapshot_views
 from astro_deepgalaxy.store.deepgalaxy_hdf5 import DeepGalaxyFile
 
 PLAN = SurveyPlan.model_validate(
@@ -215,8 +217,23 @@ def test_images_taken_otherwise_are_not_mixed(survey, observed):
     with pytest.raises(ValueError, match="telescope = RealTelescope, not IdealTelescope"):
         write_images(survey, observed, IdealTelescope(), progress=False)
     other = image_plan(PLAN, pixels=64)
-    with pytest.raises(ValueError, match="images"):
+    with pytest.raises(ValueError, match="holds images taken with images"):
         write_images(survey, observed, RealTelescope(), other, progress=False)
+    with (
+        FileLock(observed / ".lock"),
+        pytest.raises(ValueError, match="another process is writing images there"),
+    ):
+        write_images(survey, observed, RealTelescope(), progress=False)
+
+
+def test_images_of_other_simulations_are_not_mixed(survey, observed, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(survey, other)
+    plan = json.loads((other / "plan.json").read_text(encoding="utf-8"))
+    plan["plan"]["seed"] += 1
+    (other / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    with pytest.raises(ValueError, match="holds images of other simulations"):
+        write_images(other, observed, RealTelescope(), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -372,15 +389,56 @@ def test_a_chance_companion_is_smaller_fainter_and_in_its_place(survey):
     images = image_plan(PLAN, pixels=200, cameras=3, field=100.0)
     masses, component, galaxy = simulation.stars()
     light = masses / np.where(component == 0, 1.5, 3.0)
+    y, x = np.mgrid[:200, :200] * 0.5 - 49.75
+    angles = []
     for image in snapshot_views(simulation, 0, images):
-        y, x = np.mgrid[:200, :200] * 0.5 - 49.75
-        left, right = x < 0, x >= 0
-        for half, number, place, scale in ((left, 0, -15, 1.0), (right, 1, 15, 2.0)):
+        smooth = gaussian_filter(image, 4)
+        primary = np.array([x.flat[smooth.argmax()], y.flat[smooth.argmax()]])
+        rest = np.where(np.hypot(x - primary[0], y - primary[1]) > 15, smooth, 0)
+        companion = np.array([x.flat[rest.argmax()], y.flat[rest.argmax()]])
+        offset = companion - primary
+        assert np.hypot(*offset) == pytest.approx(30, abs=1.5)
+        angles.append(np.degrees(np.arctan2(*offset[::-1])))
+        along = ((x - primary[0]) * offset[0] + (y - primary[1]) * offset[1]) / (offset @ offset)
+        for half, number, scale in ((along < 0.5, 0, 1.0), (along >= 0.5, 1, 2.0)):
             total = image[half].sum(dtype=float) * 0.25
             assert total == pytest.approx(light[galaxy == number].sum() / scale**2, rel=0.1)
-            centre = (image * x)[half].sum() / image[half].sum()
-            assert centre == pytest.approx(place, abs=1.5)
-            assert (image * y)[half].sum() / image[half].sum() == pytest.approx(0, abs=1.5)
+    assert np.ptp(angles) > 30  # in another direction for every camera
+
+
+def test_one_galaxy_at_least_is_in_the_image(survey):
+    simulation = open_survey(survey)[4]  # the flyby, far apart in the end
+    images = image_plan(PLAN, pixels=64, cameras=6, field=60.0)
+    snapshot = simulation.snapshot(8)
+    assert np.linalg.norm(snapshot.offset) > 100
+    masses, component, galaxy = simulation.stars()
+    light = masses / np.where(component == 0, 1.5, 3.0)
+    lightest = min(light[galaxy == number].sum() for number in (0, 1))
+    for image in snapshot_views(simulation, 8, images):
+        assert image.sum(dtype=float) * (60 / 64) ** 2 > 0.7 * lightest
+
+
+def test_cameras_turn_with_the_simulation_if_asked(survey):
+    first, second = open_survey(survey)[:2]
+    images = image_plan(PLAN, pixels=16, cameras=3)
+    turned = images.model_copy(update={"turned": True})
+    sights = []
+    for simulation in (first, second):
+        stars, again, fixed = (
+            Stars(simulation, simulation.snapshot(number), how)
+            for number, how in ((0, turned), (3, turned), (0, images))
+        )
+        views = [
+            [each.view(camera, np.random.default_rng(0)) for camera in range(3)]
+            for each in (stars, again, fixed)
+        ]
+        sight = [[np.cross(*view.axes) for view in some] for some in views]
+        np.testing.assert_allclose(sight[0], sight[1])
+        np.testing.assert_allclose(sight[2], camera_directions(3), atol=1e-12)
+        # All of them turn together.
+        np.testing.assert_allclose(np.inner(sight[0], sight[0]), np.inner(sight[2], sight[2]))
+        sights.append(sight[0])
+    assert np.abs(np.subtract(*sights)).max() > 0.2
 
 
 def test_views_are_those_of_the_cameras(survey):
@@ -479,6 +537,10 @@ def test_movies(survey, tmp_path):
         assert page.width > page.height > 100
     with pytest.raises(ValueError, match=r"must end in \.gif or \.mp4"):
         write_movie(tmp_path / "m.avi", [])
+    for wrong in (["-o", "m.avi"], ["--sheet", "m.xyz"], ["--fps", "0"], ["--pixels", "5"]):
+        result = CliRunner().invoke(main, ["simulate", "movie", str(survey), *wrong])
+        assert result.exit_code == 2
+        assert wrong[1] in result.output
     result = CliRunner().invoke(main, ["simulate", "movie", str(survey), "sim_9"])
     assert "known are sim_000 to sim_004" in result.output
 
@@ -490,3 +552,27 @@ def test_mp4(survey, tmp_path):
     meta = next(ffmpeg.read_frames(str(path)))
     assert meta["size"] == (64, 64)
     assert meta["duration"] == pytest.approx(9 / 12, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["render", "--pixels", "1"],
+            "images: pixels: Input should be greater than",
+        ),
+        (["render", "--cameras", "0"], "images: cameras: Input should be"),
+        (["render", "--field", "1e-6"], "field must be from 1 to 10,000 kpc"),
+        (["render", "--field", "inf"], "field: Input should be a finite number"),
+        (["observe", "--redshift", "0.02", "inf"], "--redshift takes"),
+        (["observe", "--redshift", "0.5", "0.1"], "--redshift takes"),
+    ],
+)
+def test_impossible_ways_of_looking_are_one_sentence(survey, tmp_path, options, words):
+    command, *rest = options
+    output = tmp_path / "o"
+    result = CliRunner().invoke(main, ["simulate", command, str(survey), "-o", str(output), *rest])
+    assert result.exit_code in (1, 2)
+    assert words in result.output
+    assert "pydantic" not in result.output
+    assert not output.exists()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from astro_deepgalaxy.cli import main
 from astro_deepgalaxy.simulate import simulation as simulation_module
 from astro_deepgalaxy.simulate.plan import SurveyPlan
-from astro_deepgalaxy.simulate.survey import claim, open_survey, run_survey, survey_states
+from astro_deepgalaxy.simulate.survey import claim, open_survey, run_survey
 
 DATA = {
     "seed": 5,
@@ -133,7 +134,7 @@ def test_kill_9_and_again(folder, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    states = survey_states(target)
+    states = [s.state for s in open_survey(target)]
     assert states[0].status == "done"
     assert states[1].status == "interrupted"
     assert 0 < states[1].time < 300
@@ -162,6 +163,75 @@ def test_two_commands_on_one_survey_share_the_work(folder, tmp_path):
         _, errors = process.communicate()
         assert process.returncode == 0, errors
     assert snapshots(target) == snapshots(folder)
+
+
+def test_a_killed_worker_is_survived(folder, tmp_path):
+    target = tmp_path / "worker"
+    claim(target, PLAN)
+    killed = []
+
+    def kill():
+        for _ in range(3000):
+            running = [s.state for s in open_survey(target) if s.state.status == "running"]
+            if running and running[0].time > 0:
+                os.kill(running[0].pid, signal.SIGKILL)
+                killed.append(running[0].pid)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    states = run_survey(target, PLAN, processes=2, progress=False)
+    thread.join()
+    assert killed
+    assert killed[0] != os.getpid()
+    assert [state.status for state in states] == ["done"] * 3
+    assert snapshots(target) == snapshots(folder)
+
+
+def test_lost_and_damaged_files_are_made_again(folder, tmp_path, caplog):
+    target = tmp_path / "damaged"
+    shutil.copytree(folder, target)
+    first, second, third = open_survey(target)
+    first.snapshot_file(3).unlink()
+    second.snapshot_file(0).unlink()
+    (second.folder / "checkpoint.h5").write_bytes(b"torn")
+    (third.folder / "history.ecsv").unlink()
+    for simulation in (first, second, third):
+        assert simulation.state.status == "interrupted"
+        assert "missing" in simulation.state.reason
+    states = run_survey(target, PLAN, processes=1, progress=False)
+    assert [state.status for state in states] == ["done"] * 3
+    assert "checkpoint.h5: is no checkpoint" in caplog.text
+    assert snapshots(target) == snapshots(folder)
+
+
+def test_a_checkpoint_without_its_snapshots_starts_afresh(folder, tmp_path, monkeypatch):
+    target = tmp_path / "halved"
+
+    def stop(simulation, number):
+        if number == 4:
+            raise RuntimeError("stop")
+        return original(simulation, number)
+
+    original = simulation_module.Simulation.snapshot_file
+    monkeypatch.setattr(simulation_module.Simulation, "snapshot_file", stop)
+    run_survey(target, PLAN, processes=1, progress=False)
+    monkeypatch.undo()
+    simulation = open_survey(target)[0]
+    assert simulation.state.reason == "RuntimeError: stop"
+    assert (simulation.folder / "checkpoint.h5").exists()
+    simulation.snapshot_file(1).unlink()
+    run_survey(target, PLAN, processes=1, progress=False)
+    assert snapshots(target) == snapshots(folder)
+
+
+def test_the_way_of_looking_may_change(folder, tmp_path):
+    target = tmp_path / "copy"
+    shutil.copytree(folder, target)
+    other = PLAN.model_copy(update={"images": PLAN.images.model_copy(update={"pixels": 64})})
+    run_survey(target, other, progress=False)
+    assert open_survey(target)[0].plan.images.pixels == 64
 
 
 def test_a_failed_simulation_does_not_stop_the_others(folder, tmp_path, monkeypatch):
@@ -253,8 +323,9 @@ def test_a_damaged_plan_or_state_is_no_traceback(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     state = copy / "simulations" / "sim_000" / "state.json"
-    state.write_text("{", encoding="utf-8")
-    assert survey_states(copy)[0].status == "planned"
+    for text in ("{", "[]", '{"status": "done", "pid": "x"}', '{"status": "done", "time": null}'):
+        state.write_text(text, encoding="utf-8")
+        assert open_survey(copy)[0].state.status == "planned"
     (copy / "plan.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ValueError, match=r"plan\.json: cannot be read"):
         open_survey(copy)

@@ -24,6 +24,8 @@ def simulate():
     """
 
 
+_FARTHEST = 20  # redshift
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 _processes = click.option(
     "--processes",
@@ -246,9 +248,9 @@ def observe(
     from ..simulate.psf import read_psf
     from ..simulate.telescopes import telescope
 
-    if not 0 < redshift[0] <= redshift[1]:
+    if not 0 < redshift[0] <= redshift[1] <= _FARTHEST:
         raise click.UsageError(
-            f"--redshift takes a smaller and a larger positive number; got {redshift}"
+            f"--redshift takes a smaller and a larger number up to {_FARTHEST}; got {redshift}"
         )
     if survey_name:
         telescope(survey_name)
@@ -332,9 +334,17 @@ def export(folder, file, layout, **changes):
 @click.option("-o", "--output", default="merger.gif", show_default=True, help="GIF or MP4 file.")
 @click.option("--sheet", help="Also write a contact sheet (PNG).")
 @click.option("--camera", default=0, show_default=True, help="Number of the camera.")
-@click.option("--pixels", default=256, show_default=True, help="Side of a picture.")
+@click.option(
+    "--pixels",
+    type=click.IntRange(32, 2048),
+    default=256,
+    show_default=True,
+    help="Side of a picture.",
+)
 @click.option("--field", type=float, help="Side of the field of view in kpc.")
-@click.option("--fps", default=12, show_default=True, help="Pictures a second.")
+@click.option(
+    "--fps", type=click.IntRange(1, 100), default=12, show_default=True, help="Pictures a second."
+)
 def movie(folder, simulation, output, sheet, camera, pixels, field, fps):
     """Make a movie of SIMULATION (by default the first) of the survey in FOLDER.
 
@@ -347,9 +357,12 @@ def movie(folder, simulation, output, sheet, camera, pixels, field, fps):
 
     from ..figures import contact_sheet
     from ..jobs import atomic_path
-    from ..simulate.movie import frames, write_movie
+    from ..simulate.movie import MOVIE_SUFFIXES, frames, write_movie
     from ..simulate.survey import open_survey
 
+    for file, suffixes in ((output, MOVIE_SUFFIXES), (sheet or ".png", (".png",))):
+        if not file.lower().endswith(suffixes):
+            raise click.UsageError(f"{file}: the name must end in {' or '.join(suffixes)}")
     simulations = {s.planned.name: s for s in open_survey(folder)}
     if simulation is not None and simulation not in simulations:
         known = f"{min(simulations)} to {max(simulations)}"

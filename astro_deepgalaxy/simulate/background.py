@@ -104,7 +104,10 @@ class Background:
             If no piece of this shape is without gaps.
         """
         free = self.places(shape)
-        y, x = np.unravel_index(rng.choice(np.flatnonzero(free)), free.shape)
+        while True:  # quicker than a list of all places: few are not free
+            y, x = (rng.integers(n) for n in free.shape)
+            if free[y, x]:
+                break
         rows, columns = slice(y, y + shape[0]), slice(x, x + shape[1])
         header = fits.Header([self.header.cards[key] for key in _KEPT if key in self.header])
         header.extend(self.wcs[rows, columns].to_header(relax=True), update=True)

@@ -106,8 +106,8 @@ def smoothing_lengths(positions, neighbours=24, largest=4.0):
     return np.minimum(0.5 * distance[:, 0], largest)
 
 
-def render(positions, light, widths, axes, fields, pixels):
-    """Images of the stars by several cameras, all looking at the origin.
+def render(positions, light, widths, axes, fields, pixels, aims=None):
+    """Images of the stars by several cameras.
 
     Every star is a Gaussian. What falls outside a camera's field is lost; the rest of the light
     is conserved.
@@ -126,6 +126,8 @@ def render(positions, light, widths, axes, fields, pixels):
         Side of each camera's square field in kpc, (camera,).
     pixels : int
         Pixels a side.
+    aims : array_like, optional
+        Where each camera looks, in kpc, (camera, 3); by default at the origin.
 
     Returns
     -------
@@ -134,6 +136,8 @@ def render(positions, light, widths, axes, fields, pixels):
     """
     axes = np.asarray(axes, dtype=np.float64)
     projected = np.einsum("cak,nk->can", axes, np.asarray(positions, dtype=np.float64))
+    if aims is not None:
+        projected -= np.einsum("cak,ck->ca", axes, np.asarray(aims))[..., np.newaxis]
     return _splat(
         projected,
         np.asarray(light, dtype=np.float64),

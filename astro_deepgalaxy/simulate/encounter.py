@@ -8,12 +8,13 @@ import numpy as np
 from .galaxy import Galaxy, Particles
 from .orbit import kepler_start, pericentre_angle
 
-__all__ = ["ChancePair", "Encounter", "Isolated", "PARTICLE_SHARES"]
+__all__ = ["PARTICLE_SHARES", "ChancePair", "Encounter", "Isolated", "particle_counts"]
 
 PARTICLE_SHARES = {"disc": 0.3, "bulge": 0.06, "halo": 0.64}
 """Shares of a galaxy's components in its particles."""
 
 _FEWEST = 400
+_FEWEST_OF_A_KIND = 3  # of the particles in disc, bulge or halo
 _APART = 1000.0  # kpc between the galaxies of a chance pair: a pull of 1 km/s in a run
 
 
@@ -216,30 +217,57 @@ def _check_positive(owner, *names):
 
 def _sample(galaxies, n_particles, rng, softening):
     """Particles of each galaxy at rest in the origin; numbers in proportion to the masses."""
+    parts = []
+    counts = particle_counts(galaxies, n_particles)
+    for number, (galaxy, n) in enumerate(zip(galaxies, counts, strict=True)):
+        part = galaxy.sample(*n, rng, softening)
+        parts.append(replace(part, galaxy=np.full(len(part), number)))
+    return parts
+
+
+def particle_counts(galaxies, n_particles):
+    """Numbers of particles that stand for galaxies, in proportion to their masses.
+
+    Parameters
+    ----------
+    galaxies : sequence of Galaxy
+        The galaxies.
+    n_particles : int
+        Number of particles in all.
+
+    Returns
+    -------
+    list of list of int
+        Disc, bulge and halo of each galaxy.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 400 particles, or too few for the lightest galaxy.
+    """
     if n_particles < _FEWEST:
         raise ValueError(f"particles must be at least {_FEWEST}; got {n_particles}")
     total = sum(galaxy.mass for galaxy in galaxies)
     left = n_particles
-    parts = []
+    found = []
     for number, galaxy in enumerate(galaxies):
         last = number == len(galaxies) - 1
         n = left if last else round(n_particles * galaxy.mass / total)
         left -= n
-        part = galaxy.sample(*_counts(galaxy, n), rng, softening)
-        parts.append(replace(part, galaxy=np.full(n, number)))
-    return parts
-
-
-def _counts(galaxy, n):
-    """Numbers of disc, bulge and halo particles."""
-    shares = {
-        name: share for name, share in PARTICLE_SHARES.items() if getattr(galaxy, f"{name}_mass")
-    }
-    counts = dict.fromkeys(PARTICLE_SHARES, 0)
-    for name, share in shares.items():
-        counts[name] = max(round(n * share / sum(shares.values())), 1)
-    counts["halo"] += n - sum(counts.values())
-    return counts.values()
+        shares = [
+            share if getattr(galaxy, f"{name}_mass") else 0.0
+            for name, share in PARTICLE_SHARES.items()
+        ]
+        disc, bulge, _ = (round(n * share / sum(shares)) for share in shares)
+        counts = [disc, bulge, n - disc - bulge]
+        for count, share in zip(counts, shares, strict=True):
+            if share and count < _FEWEST_OF_A_KIND:
+                raise ValueError(
+                    f"particles must be more than {n_particles}: a galaxy of {galaxy.mass:.3g} "
+                    f"Msun among {total:.3g} has only {n}"
+                )
+        found.append(counts)
+    return found
 
 
 def _rotation(inclination, node):

@@ -1,5 +1,10 @@
 """A survey of simulations as DeepGalaxy's own data set."""
 
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..jobs import check_space
 from ..store.deepgalaxy_hdf5 import write_deepgalaxy_hdf5
 from .labelling import label_table, snapshot_labels
 from .survey import open_survey
@@ -8,7 +13,7 @@ from .views import logarithmic, snapshot_views
 __all__ = ["export_deepgalaxy"]
 
 
-def export_deepgalaxy(folder, path, images):
+def export_deepgalaxy(folder, path, images, progress=None):
     """Write a survey in the layout of `~astro_deepgalaxy.store.deepgalaxy_hdf5`.
 
     Pixels are the logarithm of the ideal surface brightness, see
@@ -22,6 +27,8 @@ def export_deepgalaxy(folder, path, images):
         HDF5 file to write; it appears whole or not at all.
     images : ImagePlan
         How to look at the snapshots.
+    progress : bool or None
+        Show a progress bar; None shows it on a terminal only.
 
     Returns
     -------
@@ -31,8 +38,8 @@ def export_deepgalaxy(folder, path, images):
     Raises
     ------
     ValueError
-        If a simulation is not finished or not of two galaxies, or two have the same ratios, for
-        which the layout has no room.
+        If a simulation is not finished or not of two galaxies, two have the same ratios, for
+        which the layout has no room, or the disk is too small.
     """
     simulations = open_survey(folder)
     for simulation in simulations:
@@ -51,7 +58,16 @@ def export_deepgalaxy(folder, path, images):
             snapshot = simulation.snapshot(number)
             truth = snapshot_labels(simulation, history, snapshot, number)
             rows += [truth | {"camera": camera} for camera in range(images.cameras)]
-    write_deepgalaxy_hdf5(path, _pixels(simulations, images), label_table(rows))
+    needed = {f"{len(rows)} images": 2 * len(rows) * images.pixels**2}
+    check_space(Path(path).parent, needed, "choose fewer pixels or cameras, or another disk")
+    pixels = tqdm(
+        _pixels(simulations, images),
+        total=len(rows),
+        desc="export",
+        unit="image",
+        disable=None if progress is None else not progress,
+    )
+    write_deepgalaxy_hdf5(path, pixels, label_table(rows))
     return len(rows)
 
 

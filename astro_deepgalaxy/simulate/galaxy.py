@@ -171,15 +171,19 @@ class Galaxy:
         return Spheroid(self.halo_mass, self.halo_scale, self.halo_truncation, 3)
 
     @property
-    def dynamical_time(self):
-        """Radius over circular speed at 2.2 disc scale lengths, R / v_c(R), in Myr.
+    def radius(self):
+        """Radius of the stars in kpc (float): 2.2 disc scale lengths.
 
-        The disc's own rotation curve peaks there; a full turn takes 2 pi times as long. For a
-        galaxy without a disc, the radius is the half-mass radius of the spheroid.
+        The disc's own rotation curve peaks there. For a galaxy without a disc, it is the half-mass
+        radius of the spheroid.
         """
         # Half of a Hernquist sphere's mass lies within (1 + sqrt(2)) scale radii.
-        radius = 2.2 * self.disc_scale if self.disc_mass else (1 + 2**0.5) * self.bulge_scale
-        return float(radius / (self.circular_speed(radius) * KPC_PER_MYR))
+        return 2.2 * self.disc_scale if self.disc_mass else (1 + 2**0.5) * self.bulge_scale
+
+    @property
+    def dynamical_time(self):
+        """`radius` over the circular speed there in Myr (float): a turn over 2 pi."""
+        return float(self.radius / (self.circular_speed(self.radius) * KPC_PER_MYR))
 
     def crossing_time(self, softening):
         """Radius over circular speed near the centre, in Myr: time steps must be shorter.

@@ -1,5 +1,6 @@
 """The course of an encounter: pericentres, coalescence and stages."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -11,10 +12,11 @@ from ..labels import STAGES
 __all__ = ["History"]
 
 _FIRST_PASSAGE = 30.0  # Myr, as in the definition of the stages
-_COALESCED_SEPARATION = 2.5  # kpc
-_COALESCED_SPEED = 150.0  # km/s
 _COALESCED_FOR = 30.0  # Myr
-_PROMINENCE = 1.0  # kpc, by which the separation must rise again for a pericentre
+# By which the separation must rise again for a pericentre: what ripples in the tracked centres of
+# few particles do not reach.
+_PROMINENCE = 1.0  # kpc
+_RELATIVE_PROMINENCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class History:
         From the primary's centre to the secondary's in kpc, (n, 3).
     energy_scale : float, optional
         What changes of the energy are compared to; by default its first value.
+    near : float
+        Separation in kpc below which the centres count as coalesced, if they are slow.
+    slow : float
+        Relative speed in km/s below which they do, if they are near.
     """
 
     times: np.ndarray
@@ -43,6 +49,8 @@ class History:
     energy: np.ndarray
     offset: np.ndarray | None = None
     energy_scale: float | None = None
+    near: float = 2.5
+    slow: float = 150.0
 
     @property
     def energy_drift(self):
@@ -64,21 +72,23 @@ class History:
     def coalescence(self):
         """Time of coalescence in Myr, between the steps; NaN if the run ends before.
 
-        From then to the end of the run, at least 30 Myr, the centres stay within 2.5 kpc and
-        150 km/s of each other.
+        From then on, for 30 Myr at least, the centres are both nearer and slower than `near` and
+        `slow`. Whether some particles let them slosh a little later does not matter.
         """
-        # Above 1 the centres are apart.
-        apart = np.maximum(self.separation / _COALESCED_SEPARATION, self.speed / _COALESCED_SPEED)
-        # A galaxy without companion has no separation.
-        far = np.flatnonzero(~(apart <= 1))
-        if len(far) == 0:
-            return float(self.times[0])
-        last, together = far[-1], far[-1] + 1
-        if together == len(self.times):
-            return math.nan
-        fraction = (apart[last] - 1) / (apart[last] - apart[together])
-        time = self.times[last] + fraction * (self.times[together] - self.times[last])
-        return float(time) if self.times[-1] - time >= _COALESCED_FOR else math.nan
+        # Above 1 the centres are apart; a galaxy without companion has no separation.
+        apart = np.maximum(self.separation / self.near, self.speed / self.slow)
+        far = [-1, *np.flatnonzero(~(apart <= 1)), len(apart)]
+        for last, following in itertools.pairwise(far):
+            together = last + 1
+            if together == following:
+                continue
+            time = self.times[together]
+            if together > 0:
+                fraction = (apart[last] - 1) / (apart[last] - apart[together])
+                time = self.times[last] + fraction * (time - self.times[last])
+            if self.times[following - 1] - time >= _COALESCED_FOR:
+                return float(time)
+        return math.nan
 
     def stage(self, time):
         """Stage of the merger, one of `~astro_deepgalaxy.labels.STAGES`.
@@ -108,7 +118,8 @@ class History:
         return separated
 
     def _pericentre(self, number):
-        minima, _ = find_peaks(-self.separation, prominence=_PROMINENCE)
+        minima, found = find_peaks(-self.separation, prominence=_PROMINENCE)
+        minima = minima[found["prominences"] > _RELATIVE_PROMINENCE * self.separation[minima]]
         if number >= len(minima):
             return math.nan
         # Close to a pericentre the square of the separation is a parabola in time.

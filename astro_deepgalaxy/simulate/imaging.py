@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from astropy.cosmology import Planck18
 from astropy.io import fits
 from astropy.table import vstack
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..io.tables import read_table, write_table
@@ -19,7 +21,7 @@ from .background import read_background
 from .labelling import camera_labels, label_table, snapshot_labels
 from .observe import Observation, observe
 from .plan import Range, image_bytes
-from .survey import open_survey
+from .survey import open_survey, read_versions
 from .telescopes import telescope_observation
 from .views import Stars
 
@@ -47,9 +49,9 @@ class IdealTelescope:
 
     def image(self, stars, images, camera, rng):
         """One image; see `write_images`."""
-        axes, field = stars.view(images, camera, rng, roll=0.0)
-        light = stars.render([axes], [field], images.pixels)[0]
-        scale = field / images.pixels
+        view = stars.view(camera, rng)
+        light = stars.render([view], images.pixels)[0]
+        scale = view.field / images.pixels
         middle = (images.pixels + 1) / 2
         cards = [("BUNIT", "solLum kpc-2", "r band"), ("WCSAXES", 2)]
         for axis, name in ((1, "XOFFSET"), (2, "YOFFSET")):
@@ -62,7 +64,7 @@ class IdealTelescope:
             ]
         cards += [("FILTER", "r"), ("SIMULATE", True, "made by a simulation")]
         header = fits.Header(cards)
-        return fits.PrimaryHDU((light / scale**2).astype(np.float32), header), axes, field, {}
+        return fits.PrimaryHDU((light / scale**2).astype(np.float32), header), view, {}
 
 
 @dataclass(frozen=True)
@@ -153,18 +155,19 @@ class RealTelescope:
 
     def image(self, stars, images, camera, rng):
         """One image; see `write_images`."""
-        axes, field = stars.view(images, camera, rng, roll=rng.uniform(0, 2 * np.pi))
+        view = stars.view(camera, rng, roll=rng.uniform(0, 2 * np.pi))
         observation = random_observation(rng, *self.redshift)
         pixels, background = images.pixels, None
         if self.survey:
             place = ("redshift", "ra", "dec", "roll", "sky_angle")
             observation = self._observation(**{key: getattr(observation, key) for key in place})
             # Rendered at the telescope's own sampling, the image need not be resampled.
-            pixels, field = self._sampling(field, observation)
+            pixels, field = self._sampling(view.field, observation)
+            view = view._replace(field=field)
             background = self._background() if self.background else None
-        light = stars.render([axes], [field], pixels)[0]
-        hdu = observe(light, field / pixels, observation, rng, background)
-        return hdu, axes, field, {"redshift": observation.redshift}
+        light = stars.render([view], pixels)[0]
+        hdu = observe(light, view.field / pixels, observation, rng, background)
+        return hdu, view, {"redshift": observation.redshift}
 
     def _observation(self, **changes):
         if self.psf is not None:
@@ -234,9 +237,24 @@ def write_images(folder, output, telescope, images=None, processes=None, progres
         {f"{number} images": number * image_bytes(pixels)},
         "choose fewer pixels or cameras, or another disk",
     )
-    _claim(output, folder, images, telescope)
-    for leftover in output.rglob(".partial-*"):
-        leftover.unlink()
+    with _alone_in(output):
+        _claim(output, simulations[0].plan, images, telescope)
+        for leftover in output.rglob(".partial-*"):
+            leftover.unlink(missing_ok=True)
+        _write_missing(simulations, todo, output, telescope, images, processes, progress)
+        parts = [read_table(_part(output, simulation)) for simulation in simulations]
+        labels = vstack(parts, metadata_conflicts="silent")
+        labels.meta = {
+            "plan": simulations[0].plan.model_dump_json(),
+            "images": images.model_dump_json(),
+            "energy_drift": json.dumps([part.meta["energy_drift"] for part in parts]),
+            "versions": json.dumps(read_versions(folder)),
+        }
+        write_table(labels, output / "labels.ecsv")
+    return output / "labels.ecsv"
+
+
+def _write_missing(simulations, todo, output, telescope, images, processes, progress):
     processes = min(processes or joblib.cpu_count(), len(todo)) or 1
     bar = tqdm(
         total=len(simulations),
@@ -252,17 +270,6 @@ def write_images(folder, output, telescope, images=None, processes=None, progres
         )
         for _ in results:
             bar.update()
-    parts = [read_table(_part(output, simulation)) for simulation in simulations]
-    labels = vstack(parts, metadata_conflicts="silent")
-    labels.meta = {
-        "plan": simulations[0].plan.model_dump_json(),
-        "images": images.model_dump_json(),
-        "energy_drift": json.dumps([part.meta["energy_drift"] for part in parts]),
-        "versions": (Path(folder) / "plan.json").read_text(encoding="utf-8"),
-    }
-    labels.meta["versions"] = json.dumps(json.loads(labels.meta["versions"])["versions"])
-    write_table(labels, output / "labels.ecsv")
-    return output / "labels.ecsv"
 
 
 def random_observation(rng, nearest=0.02, farthest=0.08):
@@ -297,11 +304,22 @@ def _part(output, simulation):
     return output / "parts" / f"{simulation.planned.name}.ecsv"
 
 
-def _claim(output, folder, images, telescope):
+@contextmanager
+def _alone_in(output):
+    """No other process writes images there meanwhile."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ValueError(f"{output}: another process is writing images there") from error
+
+
+def _claim(output, plan, images, telescope):
     """Write down how the images of a folder are taken, or check that it is in this way."""
     path = output / "images.json"
     wanted = {
-        "survey": str(Path(folder).absolute()),
+        "simulations": plan.digest,
         "images": images.model_dump(),
         **telescope.settings(),
     }
@@ -310,8 +328,10 @@ def _claim(output, folder, images, telescope):
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
+        if found.get("simulations") != plan.digest:
+            raise ValueError(f"{output}: holds images of other simulations; choose another folder")
         for name, value in wanted.items():
-            if name != "survey" and found.get(name) != value:
+            if found.get(name) != value:
                 raise ValueError(
                     f"{output}: holds images taken with {name} = {found.get(name)}, not {value}; "
                     "choose another folder"
@@ -331,12 +351,12 @@ def _write_simulation(simulation, output, telescope, images):
         truth = snapshot_labels(simulation, history, snapshot, number)
         for camera in range(images.cameras):
             rng = simulation.plan.random(simulation.planned.number, number, camera)
-            hdu, axes, field, more = telescope.image(stars, images, camera, rng)
+            hdu, view, more = telescope.image(stars, images, camera, rng)
             title = f"{name}_snap_{number:03d}_cam_{camera:02d}"
             file = f"images/{title}.fits"
             with atomic_path(output / file) as partial:
                 hdu.writeto(partial)
-            seen = camera_labels(simulation, snapshot, camera, axes, field)
+            seen = camera_labels(simulation, snapshot, view)
             rows.append({"id": title, "file": file, **truth, **seen, **more})
     table = label_table(rows)
     table.meta["energy_drift"] = history.energy_drift

@@ -73,7 +73,7 @@ def snapshot_labels(simulation, history, snapshot, number):
     }
 
 
-def camera_labels(simulation, snapshot, number, axes, field):
+def camera_labels(simulation, snapshot, view):
     """Labels of one image.
 
     Parameters
@@ -82,12 +82,8 @@ def camera_labels(simulation, snapshot, number, axes, field):
         The simulation.
     snapshot : Snapshot
         The snapshot.
-    number : int
-        Number of the camera.
-    axes : numpy.ndarray
-        Image axes of the camera, (2, 3).
-    field : float
-        Side of the image in kpc.
+    view : View
+        How the camera looks at it.
 
     Returns
     -------
@@ -96,13 +92,13 @@ def camera_labels(simulation, snapshot, number, axes, field):
     """
     system = simulation.planned.system
     projected = getattr(
-        system, "apparent_separation", float(np.linalg.norm(axes @ snapshot.offset))
+        system, "apparent_separation", float(np.linalg.norm(view.axes @ snapshot.offset))
     )
-    sight = np.cross(*axes)
+    sight = np.cross(*view.axes)
     tilts = np.degrees(np.arccos(np.clip(np.abs(snapshot.spins @ sight), 0, 1)))
     return {
-        "camera": number,
-        "field": field,
+        "camera": view.camera,
+        "field": view.field,
         "projected_separation": projected,
         "primary_tilt": float(tilts[0]),
         "secondary_tilt": float(tilts[1]) if len(tilts) > 1 else math.nan,

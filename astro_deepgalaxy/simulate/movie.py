@@ -8,13 +8,17 @@ from PIL import Image, ImageDraw
 from ..jobs import atomic_path
 from .views import image_plan, logarithmic, snapshot_views
 
-__all__ = ["frames", "write_movie"]
+__all__ = ["MOVIE_SUFFIXES", "frames", "write_movie"]
+
+MOVIE_SUFFIXES = (".gif", ".mp4")
+"""What names of movies end in."""
+
 
 _BAR = 20.0  # kpc
 _BLACK_BODY = ((0, 0, 0), (70, 25, 60), (190, 80, 60), (250, 190, 110), (255, 255, 240))
 
 
-def frames(simulation, camera=0, pixels=256, field=None, snapshots=None):
+def frames(simulation, camera=0, pixels=256, field=None):
     """Pictures of a simulation in order of time, with the time and a scale bar.
 
     Parameters
@@ -27,8 +31,6 @@ def frames(simulation, camera=0, pixels=256, field=None, snapshots=None):
         Side of a picture.
     field : float, optional
         Side of the field of view in kpc; by default as planned (the middle of a range).
-    snapshots : sequence of int, optional
-        Numbers of the snapshots; by default all.
 
     Yields
     ------
@@ -48,9 +50,9 @@ def frames(simulation, camera=0, pixels=256, field=None, snapshots=None):
         raise ValueError(f"{simulation.folder}: has no snapshots yet; see 'simulate status'")
     if not 0 <= camera < images.cameras:
         raise ValueError(f"camera must be from 0 to {images.cameras - 1}; got {camera}")
-    for number in range(n) if snapshots is None else snapshots:
+    for number in range(n):
         brightness = snapshot_views(simulation, number, images, [camera])[0]
-        time = simulation.snapshot(number).time
+        time = number * simulation.plan.interval
         yield _annotated(_coloured(brightness), f"{time:.0f} Myr", field)
 
 

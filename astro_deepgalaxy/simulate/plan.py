@@ -1,16 +1,17 @@
 """A survey of simulations as a validated TOML file: what is simulated, and how it is looked at."""
 
+import hashlib
 import itertools
 import math
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ..toml_models import Section, parse_toml, read_toml
-from .encounter import ChancePair, Encounter, Isolated
+from .encounter import ChancePair, Encounter, Isolated, particle_counts
 from .galaxy import Galaxy
 
 __all__ = [
@@ -27,6 +28,7 @@ PRESETS = ("paper", "diverse", "controls", "first-look")
 """Names of the plans that come with the package."""
 
 _STEPS_PER_CROSSING = 6.0
+_MOST = 100_000  # simulations
 
 
 class Range(Section):
@@ -51,28 +53,36 @@ class Range(Section):
         return float(rng.uniform(self.low, self.high))
 
 
-Values = float | list[float] | Range
-Angles = float | list[float] | Range | Literal["random"]
+def _form(value):
+    """Which way of writing a value it is, so that errors speak of that one alone."""
+    forms = {list: "list", dict: "range", Range: "range", str: "word"}
+    return forms.get(type(value), "number")
 
 
-def _values(default, description):
-    return Field(default, description=description, union_mode="left_to_right")
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+One = Annotated[Number, Tag("number")]
+Several = Annotated[Annotated[list[Number], Field(min_length=1)], Tag("list")]
+Drawn = Annotated[Range, Tag("range")]
+Values = Annotated[One | Several | Drawn | Annotated[Number, Tag("word")], Discriminator(_form)]
+Angles = Annotated[
+    One | Several | Drawn | Annotated[Literal["random"], Tag("word")], Discriminator(_form)
+]
 
 
 class GalaxyPlan(Section):
     """The primary: fields of `Galaxy`, and factors on its mass and size."""
 
-    mass: Values = _values(1.0, "Factor on all masses.")
-    size: Values = _values(1.0, "Factor on all lengths.")
-    disc_mass: Values = _values(Galaxy.disc_mass, "In Msun; 0 for none.")
-    disc_scale: Values = _values(Galaxy.disc_scale, "Exponential scale length in kpc.")
-    disc_height: Values = _values(Galaxy.disc_height, "Height z0 of sech^2(z / z0) in kpc.")
-    bulge_mass: Values = _values(Galaxy.bulge_mass, "In Msun; 0 for none.")
-    bulge_scale: Values = _values(Galaxy.bulge_scale, "Hernquist scale radius in kpc.")
-    halo_mass: Values = _values(Galaxy.halo_mass, "In Msun.")
-    halo_scale: Values = _values(Galaxy.halo_scale, "NFW scale radius in kpc.")
-    halo_truncation: Values = _values(Galaxy.halo_truncation, "Truncation radius in kpc.")
-    toomre_q: Values = _values(Galaxy.toomre_q, "Toomre's stability parameter.")
+    mass: Values = Field(1.0, description="Factor on all masses.")
+    size: Values = Field(1.0, description="Factor on all lengths.")
+    disc_mass: Values = Field(Galaxy.disc_mass, description="In Msun; 0 for none.")
+    disc_scale: Values = Field(Galaxy.disc_scale, description="Exponential scale length in kpc.")
+    disc_height: Values = Field(Galaxy.disc_height, description="z0 of sech^2(z / z0) in kpc.")
+    bulge_mass: Values = Field(Galaxy.bulge_mass, description="In Msun; 0 for none.")
+    bulge_scale: Values = Field(Galaxy.bulge_scale, description="Hernquist scale radius in kpc.")
+    halo_mass: Values = Field(Galaxy.halo_mass, description="In Msun.")
+    halo_scale: Values = Field(Galaxy.halo_scale, description="NFW scale radius in kpc.")
+    halo_truncation: Values = Field(Galaxy.halo_truncation, description="Truncation radius in kpc.")
+    toomre_q: Values = Field(Galaxy.toomre_q, description="Toomre's stability parameter.")
 
 
 class Simulations(Section):
@@ -85,22 +95,24 @@ class Simulations(Section):
     kind: Literal["merger", "flyby", "isolated", "chance pair"] = Field(
         "merger", description="What is simulated."
     )
-    number: int = Field(1, ge=1, description="Simulations of each combination of the lists.")
-    mass_ratio: Values = _values(1.0, "Mass of the secondary over the primary's.")
-    size_ratio: Values | None = _values(
-        None, "Its size over the primary's; by default the cube root of the mass ratio."
+    number: int = Field(
+        1, ge=1, le=_MOST, description="Simulations of each combination of the lists."
     )
-    separation: Values = _values(50.0, "Distance at the start in kpc.")
-    pericentre: Values = _values(5.0, "Pericentre of the two-body orbit in kpc.")
-    parabolic_fraction: Values = _values(
-        0.6, "Orbital energy: speed at the start over the parabolic speed."
+    mass_ratio: Values = Field(1.0, description="Mass of the secondary over the primary's.")
+    size_ratio: Values | None = Field(
+        None, description="Its size over the primary's; by default the cube root of the mass ratio."
     )
-    primary_inclination: Angles = _values(30.0, "Inclination of the disc in degrees.")
-    primary_argument: Angles = _values(0.0, "Argument of the pericentre in degrees.")
-    secondary_inclination: Angles = _values(60.0, "Inclination of the disc in degrees.")
-    secondary_argument: Angles = _values(30.0, "Argument of the pericentre in degrees.")
-    distance_ratio: Values = _values(1.3, "Distance of a chance companion over the primary's.")
-    apparent_separation: Values = _values(20.0, "Of a chance pair, in kpc.")
+    separation: Values = Field(50.0, description="Distance at the start in kpc.")
+    pericentre: Values = Field(5.0, description="Pericentre of the two-body orbit in kpc.")
+    parabolic_fraction: Values = Field(
+        0.6, description="Orbital energy: speed at the start over the parabolic speed."
+    )
+    primary_inclination: Angles = Field(30.0, description="Inclination of the disc in degrees.")
+    primary_argument: Angles = Field(0.0, description="Argument of the pericentre in degrees.")
+    secondary_inclination: Angles = Field(60.0, description="Inclination of the disc in degrees.")
+    secondary_argument: Angles = Field(30.0, description="Argument of the pericentre in degrees.")
+    distance_ratio: Values = Field(1.3, description="Of a chance companion over the primary's.")
+    apparent_separation: Values = Field(20.0, description="Of a chance pair, in kpc.")
     primary: GalaxyPlan = Field(GalaxyPlan(), description="The first galaxy.")
 
     @model_validator(mode="after")
@@ -133,7 +145,11 @@ class Simulations(Section):
         places = [(self, name) for name in fields]
         places += [(self.primary, name) for name in GalaxyPlan.model_fields]
         values = [getattr(section, name) for section, name in places]
-        grid = itertools.product(*(v if isinstance(v, list) else [v] for v in values))
+        choices = [value if isinstance(value, list) else [value] for value in values]
+        total = self.number * math.prod(map(len, choices))
+        if total > _MOST:
+            raise ValueError(f"there may be at most {_MOST} simulations; got {total}")
+        grid = itertools.product(*choices)
         systems = []
         for combination in grid:
             for _ in range(self.number):
@@ -154,6 +170,11 @@ class Simulations(Section):
                 raise ValueError(f"primary.{name} must be positive; got {value}")
         primary = Galaxy(**galaxy).scaled(mass, size)
         system = _SYSTEMS[self.kind](primary=primary, **values)
+        if self.kind == "flyby" and system.parabolic_fraction <= 1:
+            raise ValueError(
+                "parabolic_fraction must exceed 1 for a flyby (slower galaxies come back); got "
+                f"{system.parabolic_fraction}"
+            )
         if self.kind == "merger" and system.parabolic_fraction > 1:
             raise ValueError(
                 "parabolic_fraction must be at most 1 for a merger (the galaxies would not come "
@@ -165,13 +186,19 @@ class Simulations(Section):
 class RunPlan(Section):
     """How each simulation is run."""
 
-    particles: int = Field(100_000, ge=400, description="Particles of a simulation in all.")
+    particles: int = Field(
+        100_000, ge=400, le=10**9, description="Particles of a simulation in all."
+    )
     duration: float = Field(700.0, gt=0, le=1e5, description="Length of a run in Myr.")
-    snapshots: int = Field(71, ge=2, description="Snapshots, evenly spaced from 0 to the end.")
-    softening: float = Field(0.3, gt=0, description="Plummer softening length in kpc.")
+    snapshots: int = Field(
+        71, ge=2, le=100_000, description="Snapshots, evenly spaced from 0 to the end."
+    )
+    softening: float = Field(0.3, gt=0, le=100, description="Plummer softening length in kpc.")
     opening: float = Field(0.6, gt=0, le=1, description="Opening angle of the tree.")
     step: float | None = Field(
-        None, gt=0, description="Longest time step in Myr; by default as the densest centre needs."
+        None,
+        ge=1e-3,
+        description="Longest time step in Myr; by default as the densest centre needs.",
     )
 
 
@@ -180,7 +207,10 @@ class ImagePlan(Section):
 
     pixels: int = Field(256, ge=16, le=8192, description="Side of an image in pixels.")
     cameras: int = Field(14, ge=1, le=1000, description="Directions, no two of them opposite.")
-    field: Values = _values(100.0, "Side of the field of view in kpc; a range varies by image.")
+    turned: bool = Field(
+        False, description="Turn the directions at random for each simulation, all together."
+    )
+    field: Values = Field(100.0, description="Side of the image in kpc; a range varies by image.")
     disc_mass_to_light: float = Field(1.5, gt=0, description="Of disc stars, in solar units (r).")
     bulge_mass_to_light: float = Field(3.0, gt=0, description="Of bulge stars.")
 
@@ -188,8 +218,11 @@ class ImagePlan(Section):
     def _positive_field(self):
         if isinstance(self.field, list):
             raise ValueError("field must be a number or a range; got a list")
-        if not (self.field.low if isinstance(self.field, Range) else self.field) > 0:
-            raise ValueError("field must be positive")
+        low, high = (
+            (self.field.low, self.field.high) if isinstance(self.field, Range) else [self.field] * 2
+        )
+        if not 1 <= low <= high <= 10_000:
+            raise ValueError("field must be from 1 to 10,000 kpc")
         return self
 
 
@@ -271,6 +304,12 @@ class SurveyPlan(Section):
                 Planned(len(planned) + i, section.kind, system) for i, system in enumerate(systems)
             ]
         return planned
+
+    @property
+    def digest(self):
+        """Digest of what is simulated, whatever way it is looked at (str)."""
+        text = self.model_dump_json(exclude={"images"})
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def interval(self):
@@ -362,7 +401,8 @@ def read_preset(name):
 
 def _checked(plan, name):
     try:
-        plan.planned()
+        for planned in plan.planned():
+            particle_counts(planned.system.galaxies, plan.run.particles)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return plan

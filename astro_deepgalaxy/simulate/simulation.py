@@ -1,11 +1,14 @@
 """One simulation of a survey: a job with its files and its state on disk."""
 
+import contextlib
 import errno
 import json
+import logging
 import os
 import socket
+import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +29,15 @@ __all__ = ["JobState", "Simulation", "run_simulation", "versions"]
 
 _HISTORY = ("time", "separation", "speed", "energy")
 _MAX_REASON = 300  # characters
+_NEAR = 0.38
+_SLOW = 0.63
+# What the file of a job's state holds.
+_STORED = {"status": str, "time": float, "reason": str, "host": str, "pid": int, "seconds": float}
+# Numba's threads do not stand two simulations in one process.
+_ONE_AT_A_TIME = threading.Lock()
+
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class JobState:
     duration : float
         Length of the run in Myr.
     reason : str
-        Why it failed.
+        Why it failed or was interrupted.
     host : str
         Where it runs or ran.
     pid : int
@@ -86,7 +98,12 @@ class Simulation:
     @property
     def snapshots(self):
         """Files of the finished snapshots, in order (list of `~pathlib.Path`)."""
-        return sorted((self.folder / "snapshots").glob("snap_*.h5"))
+        files = (self.folder / "snapshots").glob("snap_*.h5")
+        return sorted(files, key=lambda file: (len(file.name), file.name))
+
+    def snapshot_file(self, number):
+        """File of the snapshot of a number (`~pathlib.Path`)."""
+        return self.folder / "snapshots" / f"snap_{number:03d}.h5"
 
     def snapshot(self, number):
         """A snapshot.
@@ -100,7 +117,7 @@ class Simulation:
         -------
         Snapshot
         """
-        return read_snapshot(self.folder / "snapshots" / f"snap_{number:03d}.h5")
+        return read_snapshot(self.snapshot_file(number))
 
     def stars(self):
         """Mass in Msun, component and galaxy of each star.
@@ -116,6 +133,9 @@ class Simulation:
     def history(self):
         """How the run went.
 
+        The limits of coalescence go with the primary: 0.38 of its radius and 0.63 of the circular
+        speed there, which are 2.5 kpc and 150 km/s of the default galaxy.
+
         Returns
         -------
         History
@@ -127,25 +147,38 @@ class Simulation:
         """
         table = read_table(self.folder / "history.ecsv")
         columns = [np.asarray(getattr(table[n], "value", table[n])) for n in _HISTORY]
-        scale = table.meta.get("energy_scale")
-        return History(*columns, np.asarray(table["offset"].value), scale)
+        primary = self.planned.system.primary
+        return History(
+            *columns,
+            np.asarray(table["offset"].value),
+            table.meta.get("energy_scale"),
+            near=_NEAR * primary.radius,
+            slow=_SLOW * float(primary.circular_speed(primary.radius)),
+        )
 
     @property
     def state(self):
         """Where it stands (JobState)."""
         planned = self.planned
-        duration = self.plan.run.duration
+        unknown = JobState(planned.name, planned.kind, duration=self.plan.run.duration)
         try:
-            text = (self.folder / "state.json").read_text(encoding="utf-8")
-            data = json.loads(text)
-            state = JobState(planned.name, planned.kind, duration=duration, **data)
+            data = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+            found = {name: kind(data[name]) for name, kind in _STORED.items() if name in data}
         except (OSError, ValueError, TypeError):
-            return JobState(planned.name, planned.kind, duration=duration)
+            return unknown
+        state = replace(unknown, **found)
         if state.status == "running" and state.host == _host() and not _alive(state.pid):
-            return JobState(**(asdict(state) | {"status": "interrupted"}))
+            return replace(state, status="interrupted", reason="its process has ended")
+        if state.status == "done" and not self._complete():
+            return replace(state, status="interrupted", reason="some of its files are missing")
         return state
 
-    def _write_state(self, **values):
+    def _complete(self):
+        files = (self.folder / name for name in ("stars.h5", "history.ecsv"))
+        return len(self.snapshots) == self.plan.run.snapshots and all(f.exists() for f in files)
+
+    def _write_state(self, state):
+        values = {name: getattr(state, name) for name in _STORED}
         with atomic_path(self.folder / "state.json") as partial:
             partial.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
@@ -167,51 +200,43 @@ def run_simulation(simulation, threads=None):
     JobState
         An error ends in the status ``failed`` and is not raised.
     """
-    if threads is not None:
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     try:
         simulation.folder.mkdir(parents=True, exist_ok=True)
         # Another process may be at it, such as a worker that outlived a killed command.
-        with FileLock(simulation.folder / ".lock"):
+        with _ONE_AT_A_TIME, FileLock(simulation.folder / ".lock"):
+            if threads is not None:
+                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
             if simulation.state.status != "done":
                 _run(simulation)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             reason = f"no space left on the disk of {simulation.folder}; make some and run again"
-        values = asdict(simulation.state) | {"status": "failed", "reason": reason}
-        for name in ("name", "kind", "duration"):
-            del values[name]
-        try:
-            simulation._write_state(**values)
-        except OSError:  # the disk is full: the state on it still says how far the run came
-            return JobState(simulation.planned.name, simulation.planned.kind, **values)
+        state = replace(simulation.state, status="failed", reason=reason)
+        # On a full disk, the state that is there still says how far the run came.
+        with contextlib.suppress(OSError):
+            simulation._write_state(state)
+        return state
     return simulation.state
 
 
 def _run(simulation):
     folder, plan, planned = simulation.folder, simulation.plan, simulation.planned
-    start = time.perf_counter() - simulation.state.seconds
+    before = simulation.state
+    start = time.perf_counter() - before.seconds
     every = plan.steps(planned.system)
     checkpoint = folder / "checkpoint.h5"
     for leftover in folder.rglob(".partial-*"):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
 
     def report(status, now):
-        simulation._write_state(
-            status=status,
-            time=now,
-            host=_host(),
-            pid=os.getpid(),
-            seconds=round(time.perf_counter() - start, 1),
-        )
+        seconds = round(time.perf_counter() - start, 1)
+        found = {"status": status, "time": now, "reason": "", "seconds": seconds}
+        simulation._write_state(replace(before, host=_host(), pid=os.getpid(), **found))
 
-    if checkpoint.exists():
-        run = Run.load(checkpoint)
-        number = len(simulation.snapshots) and round(run.time / plan.interval)
-        report("running", run.time)
-    else:
-        report("running", 0.0)
+    run = _last_checkpoint(simulation, checkpoint)
+    report("running", 0.0 if run is None else run.time)
+    if run is None:
         rng = plan.random(planned.number)
         particles = planned.system.sample(plan.run.particles, rng, plan.run.softening)
         with atomic_hdf5(folder / "stars.h5") as file:
@@ -219,13 +244,11 @@ def _run(simulation):
                 values = getattr(particles, name)[particles.stars]
                 file.create_dataset(name, data=values, compression="gzip")
         run = Run(particles, plan.interval / every, plan.run.softening, plan.run.opening)
-        number = 0
-        write_snapshot(folder / "snapshots" / "snap_000.h5", run.snapshot())
-    while number < plan.run.snapshots - 1:
+        write_snapshot(simulation.snapshot_file(0), run.snapshot())
+    for number in range(1 + round(run.time / plan.interval), plan.run.snapshots):
         run.advance(every)
-        number += 1
         # The snapshot first: a checkpoint stands for all snapshots up to its time.
-        write_snapshot(folder / "snapshots" / f"snap_{number:03d}.h5", run.snapshot())
+        write_snapshot(simulation.snapshot_file(number), run.snapshot())
         run.save(checkpoint)
         report("running", run.time)
     history = run.history
@@ -243,6 +266,23 @@ def _run(simulation):
     write_table(table, folder / "history.ecsv")
     report("done", run.time)
     checkpoint.unlink(missing_ok=True)
+
+
+def _last_checkpoint(simulation, path):
+    """The run at its last checkpoint; None if there is none, or files before it are lost."""
+    if not path.exists():
+        return None
+    try:
+        run = Run.load(path)
+        numbers = range(1 + round(run.time / simulation.plan.interval))
+        files = [simulation.folder / "stars.h5", *map(simulation.snapshot_file, numbers)]
+        lost = [file for file in files if not file.exists()]
+        if lost:
+            raise ValueError(f"{lost[0]}: is missing")
+    except ValueError as error:
+        log.warning("%s; %s starts afresh", error, simulation.planned.name)
+        return None
+    return run
 
 
 def versions():

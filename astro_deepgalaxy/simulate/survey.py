@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import joblib
@@ -11,8 +12,9 @@ from ..jobs import atomic_path, check_space
 from .plan import SurveyPlan, image_bytes
 from .simulation import Simulation, run_simulation, versions
 
-__all__ = ["claim", "open_survey", "run_survey", "survey_states"]
+__all__ = ["claim", "open_survey", "read_versions", "run_survey"]
 
+_TRIES = 2  # with a worker killed in each
 _POLL = 1.0  # s between two looks at the states
 _BYTES_PER_PARTICLE = 4  # in a snapshot, compressed: of the stars among them
 _BYTES_IN_CHECKPOINT = 80  # for each particle
@@ -39,18 +41,20 @@ def claim(folder, plan):
     """
     folder = Path(folder)
     path = folder / "plan.json"
+    found, made_by = None, versions()
     if path.exists():
-        found = _read_plan(path)
+        found, made_by = _read_plan(path)
         for name in ("seed", "run", "simulations"):
             if getattr(found, name) != getattr(plan, name):
                 raise ValueError(
                     f"{folder}: holds a survey with another {_difference(found, plan, name)}; "
                     "choose another folder"
                 )
-        plan = found
     else:
         _check_space(folder, plan)
-        data = {"plan": plan.model_dump(), "versions": versions()}
+    if found != plan:
+        # The way of looking at the simulations may change.
+        data = {"plan": plan.model_dump(), "versions": made_by}
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return _simulations(folder, plan)
@@ -79,11 +83,12 @@ def open_survey(folder):
             f"{folder}: holds no survey of simulations; make one with "
             "'astro-deepgalaxy simulate survey'"
         )
-    return _simulations(folder, _read_plan(folder / "plan.json"))
+    plan, _ = _read_plan(folder / "plan.json")
+    return _simulations(folder, plan)
 
 
-def survey_states(folder):
-    """Where each simulation of a survey stands.
+def read_versions(folder):
+    """Versions of the software that a survey was begun with.
 
     Parameters
     ----------
@@ -92,9 +97,10 @@ def survey_states(folder):
 
     Returns
     -------
-    list of JobState
+    dict
+        Versions by name.
     """
-    return [simulation.state for simulation in open_survey(folder)]
+    return _read_plan(Path(folder) / "plan.json")[1]
 
 
 def run_survey(folder, plan, processes=None, scheduler=None, progress=None):
@@ -132,22 +138,31 @@ def run_survey(folder, plan, processes=None, scheduler=None, progress=None):
         raise ValueError(f"processes must be at least 1; got {processes}")
     simulations = claim(folder, plan)
     todo = [simulation for simulation in simulations if simulation.state.status != "done"]
+    found = []
     with _bar(simulations, progress):
         if todo and scheduler is not None:
-            _on_cluster(scheduler, todo)
+            found = _on_cluster(scheduler, todo)
         elif todo:
-            cores = joblib.cpu_count()
-            processes = min(processes or cores, len(todo))
-            threads = max(1, cores // processes)
-            if processes == 1:
-                for simulation in todo:
-                    run_simulation(simulation)
-            else:
-                with joblib.parallel_config("loky", inner_max_num_threads=threads):
-                    joblib.Parallel(processes, batch_size=1, pre_dispatch="all")(
-                        joblib.delayed(run_simulation)(simulation, threads) for simulation in todo
-                    )
-    return [simulation.state for simulation in simulations]
+            found = _on_this_machine(todo, processes)
+    states = {simulation.planned.name: simulation.state for simulation in simulations}
+    # What a simulation says of its end counts, even where the disk was too full to hold it.
+    return list((states | {state.name: state for state in found}).values())
+
+
+def _on_this_machine(todo, processes):
+    cores = joblib.cpu_count()
+    processes = min(processes or cores, len(todo))
+    threads = max(1, cores // processes)
+    for _ in range(_TRIES):
+        try:
+            with joblib.parallel_config("loky", inner_max_num_threads=threads):
+                return joblib.Parallel(processes, batch_size=1, pre_dispatch="all")(
+                    joblib.delayed(run_simulation)(simulation, threads) for simulation in todo
+                )
+        except BrokenProcessPool:
+            # A worker was killed, perhaps for its memory, and took the others with it.
+            todo = [simulation for simulation in todo if simulation.state.status != "done"]
+    return []
 
 
 def _on_cluster(scheduler, todo):
@@ -157,11 +172,16 @@ def _on_cluster(scheduler, todo):
         raise ImportError(
             "--scheduler needs Dask: pip install 'astro-deepgalaxy[cluster]'"
         ) from error
-    # The workers decide how many simulations run at once; each has the threads of one.
     with Client(scheduler, timeout="5s"), joblib.parallel_config("dask"):
-        joblib.Parallel(batch_size=1)(
-            joblib.delayed(run_simulation)(simulation) for simulation in todo
+        return joblib.Parallel(batch_size=1)(
+            joblib.delayed(_on_worker)(simulation) for simulation in todo
         )
+
+
+def _on_worker(simulation):
+    from dask.distributed import get_worker
+
+    return run_simulation(simulation, get_worker().state.nthreads)
 
 
 class _bar:
@@ -213,7 +233,7 @@ def _simulations(folder, plan):
 def _read_plan(path):
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return SurveyPlan.model_validate(data["plan"])
+        return SurveyPlan.model_validate(data["plan"]), data["versions"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read as the plan of a survey: {error}") from error
 
