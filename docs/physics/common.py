@@ -16,7 +16,7 @@ ORBIT = {
 
 
 def in_parallel(function, arguments):
-    """Results of a function for each tuple of arguments, in order."""
+    """Results of a function for each dict of arguments, in order."""
     return joblib.Parallel(min(len(arguments), joblib.cpu_count()))(
-        joblib.delayed(function)(*each) for each in arguments
+        joblib.delayed(function)(**each) for each in arguments
     )

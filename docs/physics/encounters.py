@@ -13,6 +13,11 @@ from astro_deepgalaxy.simulate.leapfrog import integrate
 from astro_deepgalaxy.simulate.run import Run
 from astro_deepgalaxy.simulate.views import logarithmic
 
+# Starts of the lighter companions in the preset 'paper'.
+_LIGHT = {
+    0.5: {"separation": 40.0, "pericentre": 2.5},
+    0.25: {"separation": 30.0, "pericentre": 1.5, "parabolic_fraction": 0.4},
+}
 _SEEDS = {12_500: 8, 25_000: 6, 50_000: 5, 100_000: 4}
 
 
@@ -75,7 +80,7 @@ def orbit(_):
     rows = []
     figure, ax = plt.subplots(figsize=(4.6, 3))
     ratios = (0.5, 1.0, 1.5)
-    approaches = in_parallel(approach, [(ratio,) for ratio in ratios])
+    approaches = in_parallel(approach, [{"ratio": ratio} for ratio in ratios])
     for ratio, (encounter, history) in zip(ratios, approaches, strict=True):
         rigid = rigid_orbit(encounter, history.times)
         line = ax.plot(history.times, history.separation, label=f"mass ratio {ratio}")[0]
@@ -97,15 +102,21 @@ def orbit(_):
 
 
 def convergence(_):
-    """Pericentre and coalescence against particle number, step and opening angle."""
+    """Pericentre and coalescence against particle number, step, opening angle and mass ratio."""
+    same = {"n": 25_000, "seed": 0}
     cases = [
-        *(("particles", n, (n, seed)) for n, k in _SEEDS.items() for seed in range(k)),
-        *(("step (Myr)", f"{f * STEP:.2f}", (25_000, 0, f * STEP)) for f in (0.25, 0.5, 2)),
-        *(("opening angle", o, (25_000, 0, STEP, o)) for o in (0.3, 0.45, 0.8)),
+        *(("particles", n, {"n": n, "seed": i}) for n, k in _SEEDS.items() for i in range(k)),
+        *(("step (Myr)", f"{f * STEP:.2f}", same | {"step": f * STEP}) for f in (0.25, 0.5, 2)),
+        *(("opening angle", angle, same | {"opening": angle}) for angle in (0.3, 0.45, 0.8)),
+        *(
+            ("mass ratio", ratio, same | orbit | {"mass_ratio": ratio, "seed": i})
+            for ratio, orbit in _LIGHT.items()
+            for i in range(6)
+        ),
     ]
     histories = in_parallel(follow, [arguments for *_, arguments in cases])
     groups = {}
-    for (name, value, _arguments), history in zip(cases, histories, strict=True):
+    for (name, value, _), history in zip(cases, histories, strict=True):
         groups.setdefault((name, value), []).append(history)
     rows = []
     figure, ax = plt.subplots(figsize=(4.6, 3))
@@ -137,9 +148,8 @@ def tails(_):
     inclinations = (0.0, 45.0, 90.0, 180.0)
     rows = []
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.5))
-    for ax, inclination, (positions, share) in zip(
-        axes, inclinations, in_parallel(tail, [(i,) for i in inclinations]), strict=True
-    ):
+    found = in_parallel(tail, [{"inclination": inclination} for inclination in inclinations])
+    for ax, inclination, (positions, share) in zip(axes, inclinations, found, strict=True):
         x = positions - positions.mean(axis=0)
         light = np.full(len(x), 8e10 / len(x) / 1.5)
         size, field = 256, 120.0
@@ -239,6 +249,9 @@ def tail(inclination, n=60_000, step=STEP):
 
 
 def _mean(values):
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"
+    """Mean and scatter of the times that there are."""
+    found = [value for value in values if not np.isnan(value)]
+    text = f"{np.mean(found):.1f}" if found else "none"
+    if len(found) > 1:
+        text += f" +- {np.std(found, ddof=1):.1f}"
+    return text if len(found) == len(values) else f"{text} ({len(found)} of {len(values)})"

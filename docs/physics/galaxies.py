@@ -44,7 +44,7 @@ def thickening(_):
     rows = []
     figure, ax = plt.subplots(figsize=(4.4, 3))
     for n, (times, *_, height, _v) in zip(
-        numbers, in_parallel(isolated, [(n,) for n in numbers]), strict=True
+        numbers, in_parallel(isolated, [{"n": n} for n in numbers]), strict=True
     ):
         ax.plot(times, height, label=f"{n:,}")
         rows.append(
