@@ -1,5 +1,7 @@
 """One force call, the accelerations of all particles, against pytreegrav's tree."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -21,10 +23,12 @@ def run(quick):
     Returns
     -------
     list of dict
-        One row per number of particles.
+        One row per comparison.
     """
-    cases = [(20_000, 0.7)] if quick else [(100_000, 0.7), (100_000, 0.4)]
-    return [_compare(n, theta) for n, theta in cases]
+    if quick:
+        return [_compare(20_000, 0.7)]
+    rows = [_compare(100_000, theta) for theta in (0.7, 0.4)]
+    return [*rows, _merger(rows[0]["reference"])]
 
 
 def _compare(n, theta):
@@ -68,6 +72,42 @@ def _compare(n, theta):
         f"ours {_percent(our_error)}"
         f" (with the potential, at no extra cost), {REFERENCE} {_percent(their_error)}",
     }
+
+
+def _merger(reference_ms):
+    """A merger of 100,000 particles over 700 Myr, in a process of its own for its memory."""
+    result = subprocess.run([sys.executable, "-c", _MERGER], check=True, capture_output=True)
+    seconds, steps, kilobytes = map(float, result.stdout.split())
+    reference = steps * reference_ms / 1000
+    return {
+        "name": f"{REFERENCE}, merger",
+        "ours": seconds,
+        "reference": reference,
+        "ratio": reference / seconds,
+        "unit": "s a merger",
+        "note": f"100000 particles, {steps:.0f} steps; the reference: its forces alone; "
+        f"peak memory of ours {kilobytes / 2**20:.2f} GiB",
+    }
+
+
+_MERGER = """
+import resource, time
+import numpy as np
+from astro_deepgalaxy.simulate.plan import read_preset
+from astro_deepgalaxy.simulate.run import Run
+plan = read_preset("paper")
+system = next(
+    p.system for p in plan.planned() if p.system.mass_ratio == p.system.size_ratio == 1
+)
+particles = system.sample(100_000, np.random.default_rng(1), plan.run.softening)
+every = plan.steps(system)
+run = Run(particles, plan.interval / every, plan.run.softening)
+start = time.perf_counter()
+steps = every * (plan.run.snapshots - 1)
+run.advance(steps)
+seconds = time.perf_counter() - start
+print(seconds, steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def _errors(found, true):

@@ -18,9 +18,10 @@ from tqdm.auto import tqdm
 from ..io.tables import read_table, write_table
 from ..jobs import atomic_path, check_space
 from .background import read_background
+from .choices import Range
 from .labelling import camera_labels, label_table, snapshot_labels
 from .observe import Observation, observe
-from .plan import Range, image_bytes
+from .plan import image_bytes
 from .survey import open_survey, read_versions
 from .telescopes import telescope_observation
 from .views import Stars

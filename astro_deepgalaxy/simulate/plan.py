@@ -5,12 +5,13 @@ import itertools
 import math
 from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from ..toml_models import Section, parse_toml, read_toml
+from .choices import Angles, Range, Values, draw
 from .encounter import ChancePair, Encounter, Isolated, particle_counts
 from .galaxy import Galaxy
 
@@ -29,44 +30,6 @@ PRESETS = ("paper", "diverse", "controls", "first-look")
 
 _STEPS_PER_CROSSING = 6.0
 _MOST = 100_000  # simulations
-
-
-class Range(Section):
-    """A value that is drawn at random for each simulation."""
-
-    low: float = Field(description="Smallest value.")
-    high: float = Field(description="Largest value.")
-    log: bool = Field(False, description="Draw the logarithm evenly.")
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if not (self.low <= self.high and math.isfinite(self.low) and math.isfinite(self.high)):
-            raise ValueError(f"low must not exceed high; got {self.low} and {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low must be positive with log = true; got {self.low}")
-        return self
-
-    def draw(self, rng):
-        """A random value (float)."""
-        if self.log:
-            return float(np.exp(rng.uniform(math.log(self.low), math.log(self.high))))
-        return float(rng.uniform(self.low, self.high))
-
-
-def _form(value):
-    """Which way of writing a value it is, so that errors speak of that one alone."""
-    forms = {list: "list", dict: "range", Range: "range", str: "word"}
-    return forms.get(type(value), "number")
-
-
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-One = Annotated[Number, Tag("number")]
-Several = Annotated[Annotated[list[Number], Field(min_length=1)], Tag("list")]
-Drawn = Annotated[Range, Tag("range")]
-Values = Annotated[One | Several | Drawn | Annotated[Number, Tag("word")], Discriminator(_form)]
-Angles = Annotated[
-    One | Several | Drawn | Annotated[Literal["random"], Tag("word")], Discriminator(_form)
-]
 
 
 class GalaxyPlan(Section):
@@ -155,7 +118,7 @@ class Simulations(Section):
             for _ in range(self.number):
                 generator = rng(len(systems))
                 drawn = [
-                    _draw(value, name, generator)
+                    draw(value, name, generator)
                     for value, (_, name) in zip(combination, places, strict=True)
                 ]
                 systems.append(self._system(fields, drawn))
@@ -406,16 +369,6 @@ def _checked(plan, name):
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return plan
-
-
-def _draw(value, name, rng):
-    if isinstance(value, Range):
-        return value.draw(rng)
-    if value == "random":
-        if name.endswith("inclination"):  # evenly over the sphere
-            return math.degrees(math.acos(rng.uniform(-1, 1)))
-        return float(rng.uniform(0, 360))
-    return value
 
 
 _SYSTEMS = {

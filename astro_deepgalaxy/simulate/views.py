@@ -7,8 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from ..toml_models import checked
 from .camera import camera_directions, image_axes, render, smoothing_lengths
+from .choices import Range
 from .galaxy import BULGE
-from .plan import ImagePlan, Range
+from .plan import ImagePlan
 
 __all__ = ["Stars", "View", "image_plan", "logarithmic", "snapshot_views"]
 
@@ -109,13 +110,13 @@ class Stars:
         -------
         View
         """
-        directions = camera_directions(self.images.cameras)
+        axes = image_axes(camera_directions(self.images.cameras)[camera], roll)
         if self.images.turned:
             turn = self.plan.random(_TURN, self.planned.number)
-            directions = Rotation.random(rng=turn).apply(directions)
+            axes = Rotation.random(None, turn).apply(axes)
         field = self.images.field
         field = field.draw(rng) if isinstance(field, Range) else field
-        return View(camera, image_axes(directions[camera], roll), float(field))
+        return View(camera, axes, float(field))
 
     def render(self, views, pixels):
         """Images of the stars.
