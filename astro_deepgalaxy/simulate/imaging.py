@@ -267,7 +267,7 @@ def _write_missing(simulations, todo, output, telescope, images, processes, prog
     threads = max(1, joblib.cpu_count() // processes)
     with bar, joblib.parallel_config("loky", inner_max_num_threads=threads):
         results = joblib.Parallel(processes, return_as="generator_unordered")(
-            joblib.delayed(_write_simulation)(s, output, telescope, images) for s in todo
+            joblib.delayed(_write_simulation)(s, output.absolute(), telescope, images) for s in todo
         )
         for _ in results:
             bar.update()

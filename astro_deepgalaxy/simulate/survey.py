@@ -224,10 +224,9 @@ class _bar:
 
 
 def _simulations(folder, plan):
-    return [
-        Simulation(folder / "simulations" / planned.name, plan, planned)
-        for planned in plan.planned()
-    ]
+    # Worker processes may have been started in another folder.
+    folder = folder.absolute() / "simulations"
+    return [Simulation(folder / planned.name, plan, planned) for planned in plan.planned()]
 
 
 def _read_plan(path):
