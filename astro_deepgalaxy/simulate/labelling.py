@@ -9,11 +9,13 @@ from ..labels import LABEL_COLUMNS
 
 __all__ = ["camera_labels", "label_table", "snapshot_labels"]
 
-# Scatter of the times between seeds at 100,000 particles in Myr; it falls as N^-1/2. Measured by
-# docs/physics (see the page on the physics of the simulations).
-PERICENTRE_SCATTER = 1.0
-COALESCENCE_SCATTER = 12.0
+# Scatter of the times between seeds at 100,000 particles, in dynamical times of the primary (which
+# is 27 Myr by default); it falls as N^-1/2, and that of coalescence grows for companions lighter
+# than half the primary. Measured by docs/physics.
+_PERICENTRE_SCATTER = 0.037
+_COALESCENCE_SCATTER = 0.37
 _MEASURED_AT = 100_000
+_LIGHT = 0.5
 
 
 def snapshot_labels(simulation, history, snapshot, number):
@@ -41,11 +43,11 @@ def snapshot_labels(simulation, history, snapshot, number):
     encounter = planned.kind in ("merger", "flyby")
     if encounter:
         first, end = history.first_pericentre, history.coalescence
-        step = history.times[1] - history.times[0]
+        errors = _time_errors(system, plan.run.particles, history.times[1] - history.times[0])
     else:
-        first = end = step = math.nan
+        first = end = math.nan
+        errors = math.nan, math.nan
     since, until = snapshot.time - first, end - snapshot.time
-    noise = math.sqrt(_MEASURED_AT / plan.run.particles)
     dynamical_time = system.primary.dynamical_time
     coalesced = math.isfinite(end)
     return {
@@ -54,13 +56,9 @@ def snapshot_labels(simulation, history, snapshot, number):
         "snapshot": number,
         "time_since_start": snapshot.time,
         "time_since_pericentre": since,
-        "time_since_pericentre_error": math.hypot(PERICENTRE_SCATTER * noise, 0.3 * step)
-        if math.isfinite(since)
-        else math.nan,
+        "time_since_pericentre_error": errors[0] if math.isfinite(since) else math.nan,
         "time_to_coalescence": until,
-        "time_to_coalescence_error": math.hypot(COALESCENCE_SCATTER * noise, 0.3 * step)
-        if coalesced
-        else math.nan,
+        "time_to_coalescence_error": errors[1] if coalesced else math.nan,
         "time_dynamical": since / dynamical_time,
         "coalescence_dynamical": until / dynamical_time,
         "stage": history.stage(snapshot.time) if encounter else "",
@@ -71,6 +69,17 @@ def snapshot_labels(simulation, history, snapshot, number):
         **{name: getattr(system, name, math.nan) for name in _SYSTEM},
         "start_separation": system.separation if encounter else math.nan,
     }
+
+
+def _time_errors(system, particles, step):
+    """Standard errors of the times of first pericentre and coalescence in Myr."""
+    noise = system.primary.dynamical_time * math.sqrt(_MEASURED_AT / particles)
+    lightness = max(1, _LIGHT / min(system.mass_ratio, 1 / system.mass_ratio))
+    between_steps = 0.3 * step
+    return (
+        math.hypot(_PERICENTRE_SCATTER * noise, between_steps),
+        math.hypot(_COALESCENCE_SCATTER * lightness * noise, between_steps),
+    )
 
 
 def camera_labels(simulation, snapshot, view):
