@@ -1,7 +1,6 @@
 """The presets, from finished surveys of them."""
 
 import math
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from astropy.stats import mad_std
 
-from astro_deepgalaxy.simulate.export import export_deepgalaxy
 from astro_deepgalaxy.simulate.imaging import IdealTelescope, RealTelescope, write_images
 from astro_deepgalaxy.simulate.survey import open_survey
 from astro_deepgalaxy.simulate.telescopes import telescope_names
@@ -62,7 +60,7 @@ def presets(options):
 
 
 def cost(options):
-    """Time and disk of the preset 'paper', stage by stage, and the memory of one merger."""
+    """Time and disk of the preset 'paper', stage by stage."""
     folder = options.surveys / "paper"
     simulations = open_survey(folder)
     plan = simulations[0].plan
@@ -71,17 +69,10 @@ def cost(options):
     seconds = sum(simulation.state.seconds for simulation in simulations)
     rows = [_stage(f"{len(simulations)} simulations", seconds / cores, folder)]
     with tempfile.TemporaryDirectory(dir=options.surveys) as scratch:
-        for name, telescope in (("ideal", IdealTelescope()), ("observed", RealTelescope())):
-            start = time.perf_counter()
-            write_images(folder, Path(scratch, name), telescope)
-            stage = f"{n_images:,} {name} images of {plan.images.pixels} px"
-            rows.append(_stage(stage, time.perf_counter() - start, Path(scratch, name)))
-            shutil.rmtree(Path(scratch, name))
         start = time.perf_counter()
-        export_deepgalaxy(folder, Path(scratch, "export", "paper.h5"), plan.images)
-        rows.append(
-            _stage("the layout of DeepGalaxy", time.perf_counter() - start, Path(scratch, "export"))
-        )
+        write_images(folder, scratch, IdealTelescope())
+        stage = f"{n_images:,} ideal images of {plan.images.pixels} px"
+        rows.append(_stage(stage, time.perf_counter() - start, Path(scratch)))
     return rows, None
 
 
