@@ -58,10 +58,10 @@ def _compare(name, n, opening, theta):
     our_error, their_error = _errors(ours(), true), _errors(theirs(), true)
     seconds = {"ours": [], "theirs": []}
     for _ in range(5):
-        for name, call in (("ours", ours), ("theirs", theirs)):
+        for whose, call in (("ours", ours), ("theirs", theirs)):
             start = time.perf_counter()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[whose].append(time.perf_counter() - start)
     ours_ms, theirs_ms = (1e3 * float(np.median(times)) for times in seconds.values())
     return {
         "name": name,
@@ -69,7 +69,8 @@ def _compare(name, n, opening, theta):
         "reference": theirs_ms,
         "ratio": theirs_ms / ours_ms,
         "unit": "ms a force call",
-        "note": f"{n} particles, openings {opening} and {theta}; force error, median and 99th percentile: "
+        "note": f"{n} particles, openings {opening} and {theta}; force error, median and "
+        "99th percentile: "
         f"ours {_percent(our_error)}"
         f" (with the potential, at no extra cost), {REFERENCE} {_percent(their_error)}",
     }
