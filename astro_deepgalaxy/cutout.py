@@ -36,8 +36,10 @@ class Cutout(NDData):
     flags : Flag, optional
         Quality flags so far; every step keeps them.
     meta : dict, optional
-        Whatever else is known. The keys ``position`` (`~astropy.coordinates.SkyCoord` to cut
-        around) and ``redshift`` are used by preprocessing steps.
+        Whatever else is known. Preprocessing steps use the keys ``position``
+        (`~astropy.coordinates.SkyCoord` to cut around), ``redshift``, ``psf`` (list with an
+        image (y, x) of the point-spread function for each band), ``sky`` (background of the
+        mosaic, (band, y, x)) and ``saturation`` (level in units of the pixels).
 
     Raises
     ------

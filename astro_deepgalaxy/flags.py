@@ -42,12 +42,24 @@ FLAGS = (
     FlagDefinition(9, "background_unreliable", "Too few pixels free of sources: one sky level."),
     FlagDefinition(10, "time_outside_scale", "The label's time is outside the time scale."),
     FlagDefinition(11, "bimodal", "The time posterior has two separate peaks."),
+    FlagDefinition(12, "saturated", "Pixels of the image are at the detector's saturation level."),
+    FlagDefinition(13, "background_residual", "After sky subtraction the sky is not flat."),
+    FlagDefinition(14, "no_central_source", "No source was detected near the position or middle."),
+    FlagDefinition(
+        15, "wcs_suspect", "The WCS is doubtful: distorted against its own type, or odd scales."
+    ),
+    FlagDefinition(
+        16, "cutout_background", "The recipe wants the sky of a mosaic; it was that of the cutout."
+    ),
+    FlagDefinition(
+        17, "worker_died", "The process that prepared the image died; the row has no result."
+    ),
 )
 
 Flag = IntFlag("Flag", {definition.name.upper(): 1 << definition.bit for definition in FLAGS})
 Flag.__doc__ = "Bit mask over `FLAGS`, for example ``Flag.NO_WCS | Flag.PICTURE``."
 
-FAILED = Flag.UNREADABLE | Flag.PREPROCESS_FAILED | Flag.NO_DATA
+FAILED = Flag.UNREADABLE | Flag.PREPROCESS_FAILED | Flag.NO_DATA | Flag.WORKER_DIED
 """Flags that say a row carries no result."""
 
 
