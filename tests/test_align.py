@@ -28,7 +28,7 @@ def star(n=90, at=(55.4, 38.7), sigma=2.5):
     return 100 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * sigma**2))
 
 
-@pytest.mark.parametrize("method", ["interp", "adaptive", "exact"])
+@pytest.mark.parametrize("method", ["average", "interp", "adaptive", "exact"])
 @pytest.mark.parametrize("scale", [0.3, 1.0])
 def test_flux_and_position_of_a_star(method, scale):
     wcs = turned()
@@ -90,7 +90,7 @@ def test_masked_pixels_do_not_leak():
     image[40:50, 40:50] = 1e6
     mask = image > 10
     cutout = Cutout(image, mask=mask, wcs=turned())
-    for method in ("interp", "adaptive", "exact"):
+    for method in ("average", "interp", "adaptive", "exact"):
         out = Align(pixel_scale=0.5, method=method)(cutout)
         assert np.allclose(out.data[~out.mask], 1, atol=0.01)
         assert out.mask[0, out.shape[1] // 2, out.shape[2] // 2]
@@ -113,6 +113,29 @@ def test_variance_is_that_of_the_noise_or_a_little_more(conserve, method, scale,
     whole = ~out.mask.any(axis=0)
     seen = np.var(out.data, axis=0)[whole]
     assert least < np.median(seen / out.variance[0][whole]) < 1.1
+
+
+def test_a_size_is_cut_about_the_position():
+    wcs = turned()
+    position = wcs.pixel_to_world(55.4, 38.7)
+    out = Align(pixel_scale=0.5, size=31)(Cutout(star(), wcs=wcs, meta={"position": position}))
+    assert out.shape == (1, 31, 31)
+    assert np.allclose(out.wcs.world_to_pixel(position), 15)
+    assert out.data[0].argmax() == 15 * 31 + 15
+    assert not out.flags & Flag.EDGE
+    wide = Align(pixel_scale=0.5, size=200)(Cutout(star(), wcs=wcs))
+    assert wide.flags & Flag.EDGE
+    assert wide.mask[0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("unit", "is_flux"),
+    [(None, True), ("adu", True), ("Jy", True), ("MJy / sr", False), ("W / (m2 arcsec2)", False)],
+)
+def test_what_is_conserved_goes_by_the_unit(unit, is_flux):
+    image = np.ones((90, 90))
+    out = Align(pixel_scale=1.0)(Cutout(image, wcs=turned(), unit=unit))
+    assert np.allclose(out.data[~out.mask], 4 if is_flux else 1, rtol=1e-3)
 
 
 def test_a_scale_that_makes_a_giant_is_refused():

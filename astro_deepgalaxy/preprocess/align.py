@@ -1,19 +1,21 @@
 """Reprojection to a common scale and orientation."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 from astropy import units as u
-from astropy.wcs import WCS
 
+from ..celestial import icrs_to_pixel, pixel_to_icrs, tangent_wcs
 from ..flags import CutoutError, Flag
 from .steps import Step
+from .warp import average_onto
 
 __all__ = ["Align"]
 
-_METHODS = ("interp", "adaptive", "exact")
-_CONSERVED = ("flux", "brightness")
+_METHODS = ("average", "interp", "adaptive", "exact")
+_CONSERVED = ("auto", "flux", "brightness")
 _LARGEST = 8192
 
 
@@ -30,26 +32,32 @@ class Align(Step):
         Arcseconds a pixel.
     kpc_per_pixel : float or None
         Or kiloparsecs a pixel, at the cutout's ``meta["redshift"]`` (Planck 2018 cosmology).
-    method : {"interp", "adaptive", "exact"}
-        Function of `reproject`: bilinear interpolation, anti-aliased (DeForest 2004), or exact
-        overlap of spherical polygons.
-    conserve : {"flux", "brightness"}
-        ``flux`` for pixels that hold a flux or counts, ``brightness`` for a flux per solid angle.
+    size : int or None
+        Side of the result in pixels, about the cutout's ``meta["position"]`` or else the middle
+        of the image; None for all of the image.
+    method : {"average", "interp", "adaptive", "exact"}
+        The mean over each new pixel (`~astro_deepgalaxy.preprocess.warp.average_onto`), which is
+        by far the fastest; or a function of `reproject`: bilinear interpolation, anti-aliased
+        (DeForest 2004), or exact overlap of spherical polygons.
+    conserve : {"auto", "flux", "brightness"}
+        ``flux`` for pixels that hold a flux or counts, ``brightness`` for a flux per solid angle;
+        ``auto`` goes by the unit of the image, and takes an image without unit for fluxes.
 
     Notes
     -----
-    The variance is reprojected as the pixels are. That of an average is then divided by the
-    number of old pixels in a new one, which stands for the squared weights; ``interp`` does not
-    average, and gives an upper limit. The covariance that resampling makes between neighbours is
-    ignored.
+    The variance of an average is that of its squared weights. The functions of `reproject` take
+    the variance as they take pixels; that of an average is then divided by the number of old
+    pixels in a new one, and ``interp``, which does not average, gives an upper limit. The
+    covariance that resampling makes between neighbours is ignored.
     """
 
     name: ClassVar[str] = "align"
 
     pixel_scale: float | None = None
     kpc_per_pixel: float | None = None
-    method: str = "interp"
-    conserve: str = "flux"
+    size: int | None = None
+    method: str = "average"
+    conserve: str = "auto"
 
     def __post_init__(self):
         if (self.pixel_scale is None) == (self.kpc_per_pixel is None):
@@ -57,6 +65,8 @@ class Align(Step):
         scale = self.kpc_per_pixel if self.pixel_scale is None else self.pixel_scale
         if not 0 < scale < float("inf"):
             raise ValueError(f"align: the scale must be positive; got {scale}")
+        if self.size is not None and not 4 <= self.size <= 2 * _LARGEST:
+            raise ValueError(f"align: size must be 4 to {2 * _LARGEST} pixels; got {self.size}")
         if self.method not in _METHODS or self.conserve not in _CONSERVED:
             raise ValueError(
                 f"align: method must be one of {_METHODS} and conserve one of {_CONSERVED}; "
@@ -70,32 +80,23 @@ class Align(Step):
         scale = self._scale(cutout)
         if scale is None:
             return cutout.flagged(Flag.NO_REDSHIFT)
-        wcs, shape = _target(cutout, scale)
-        ratio = (scale / cutout.pixel_scale.to_value(u.arcsec)) ** 2
-        # Masked pixels have no weight, instead of spreading over the kernel of every neighbour.
-        valid = (~cutout.mask).astype(np.float32)
-        planes = [np.where(cutout.mask, 0, cutout.data)]
-        if cutout.mask.any():
-            planes.append(valid)
-        if cutout.variance is not None:
-            planes.append(np.where(cutout.mask, 0, cutout.variance))
-        planes, footprint = self._reproject(np.concatenate(planes), cutout.wcs, wcs, shape)
-        n = len(cutout.bands)
-        share = planes[n : 2 * n] if cutout.mask.any() else np.ones((n, *shape))
-        mask = ~(footprint[:n] >= 0.5) | ~(share >= 0.5)
+        wcs, shape = self._target(cutout, scale)
+        data, mask, variance = self._reproject(cutout, wcs, shape, scale)
         if mask.all():
             raise CutoutError("the image has no valid pixel", Flag.NO_DATA)
-        share = np.where(mask, 1, share)
-        data = planes[:n] / share
-        variance = None if cutout.variance is None else planes[-n:] / share
-        scaled = ratio if self.conserve == "flux" else 1.0
-        data = data * scaled
-        if variance is not None:
-            averaged = 1.0 if self.method == "interp" else max(ratio, 1.0)
-            variance = variance * (scaled**2 / averaged)
-        return cutout.replace(
-            data=np.where(mask, np.nan, data), mask=mask, variance=variance, wcs=wcs
-        )
+        if self._conserves_flux(cutout):
+            ratio = np.float32((scale / cutout.pixel_scale.to_value(u.arcsec)) ** 2)
+            data = data * ratio
+            variance = None if variance is None else variance * ratio**2
+        flags = cutout.flags
+        if self.size is not None and mask.any():
+            flags |= Flag.EDGE
+        return cutout.replace(data=data, mask=mask, variance=variance, wcs=wcs, flags=flags)
+
+    def _conserves_flux(self, cutout):
+        if self.conserve != "auto":
+            return self.conserve == "flux"
+        return cutout.unit is None or _solid_angle(cutout.unit) > -1
 
     def _scale(self, cutout):
         """New pixel scale in arcsec, or None when the redshift is not known."""
@@ -108,8 +109,55 @@ class Align(Step):
 
         return self.kpc_per_pixel * Planck18.arcsec_per_kpc_proper(redshift).to_value("arcsec/kpc")
 
-    def _reproject(self, planes, wcs_in, wcs_out, shape):
-        """Pixels and footprint on the new grid, surface brightness being conserved."""
+    def _target(self, cutout, scale):
+        """A tangential WCS with north up, and the shape of the result."""
+        _, ny, nx = cutout.shape
+        ra, dec = (float(a) for a in pixel_to_icrs(cutout.wcs, (nx - 1) / 2, (ny - 1) / 2))
+        matrix = np.diag([-scale / 3600, scale / 3600])
+        if self.size is not None:
+            position = cutout.meta.get("position")
+            if position is not None:
+                ra, dec = position.icrs.ra.deg, position.icrs.dec.deg
+            middle = (self.size - 1) / 2
+            return tangent_wcs(ra, dec, matrix, middle, middle), (self.size, self.size)
+        wcs = tangent_wcs(ra, dec, matrix, 0, 0)
+        corners = pixel_to_icrs(
+            cutout.wcs, [-0.5, nx - 0.5, -0.5, nx - 0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]
+        )
+        half = np.ceil(np.max(np.abs(icrs_to_pixel(wcs, *corners)), axis=1) + 0.5)
+        if not np.isfinite(half).all() or half.max() > _LARGEST:
+            raise CutoutError(
+                f"at {scale:g} arcsec a pixel the image would be larger than "
+                f"{2 * _LARGEST} pixels; crop it first or choose a larger scale",
+                Flag.PREPROCESS_FAILED,
+            )
+        shape = (int(2 * half[1] + 1), int(2 * half[0] + 1))
+        return tangent_wcs(ra, dec, matrix, *half), shape
+
+    def _reproject(self, cutout, wcs, shape, scale):
+        """Pixels, mask and variance on the new grid, surface brightness being conserved."""
+        if self.method == "average":
+            return average_onto(cutout.data, cutout.mask, cutout.variance, cutout.wcs, wcs, shape)
+        # Masked pixels have no weight, instead of spreading over the kernel of every neighbour.
+        planes = [np.where(cutout.mask, 0, cutout.data)]
+        if cutout.mask.any():
+            planes.append((~cutout.mask).astype(np.float32))
+        if cutout.variance is not None:
+            planes.append(np.where(cutout.mask, 0, cutout.variance))
+        planes, footprint = self._call_reproject(np.concatenate(planes), cutout.wcs, wcs, shape)
+        n = len(cutout.bands)
+        share = planes[n : 2 * n] if cutout.mask.any() else np.ones((n, *shape))
+        mask = ~(footprint[:n] >= 0.5) | ~(share >= 0.5)
+        share = np.where(mask, 1, share)
+        data, variance = np.where(mask, np.nan, planes[:n] / share), None
+        if cutout.variance is not None:
+            ratio = (scale / cutout.pixel_scale.to_value(u.arcsec)) ** 2
+            averaged = 1.0 if self.method == "interp" else max(ratio, 1.0)
+            variance = planes[-n:] / share / averaged
+        return data, mask, variance
+
+    def _call_reproject(self, planes, wcs_in, wcs_out, shape):
+        """Pixels and footprint."""
         import reproject
 
         function = getattr(reproject, f"reproject_{self.method}")
@@ -123,25 +171,13 @@ class Align(Step):
         return function((planes, wcs_in), wcs_out, shape_out=(len(planes), *shape), **options)
 
 
-def _target(cutout, scale):
-    """A tangential WCS at the middle of the image, north up, and the shape that holds it all."""
-    _, ny, nx = cutout.shape
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    centre = cutout.centre.icrs
-    wcs.wcs.crval = centre.ra.deg, centre.dec.deg
-    wcs.wcs.cdelt = -scale / 3600, scale / 3600
-    wcs.wcs.crpix = 1, 1
-    corners = cutout.wcs.pixel_to_world(
-        [-0.5, nx - 0.5, -0.5, nx - 0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]
-    )
-    x, y = wcs.world_to_pixel(corners.icrs)
-    half = np.ceil(np.max(np.abs([x, y]), axis=1) + 0.5)
-    if not np.isfinite(half).all() or half.max() > _LARGEST:
-        raise CutoutError(
-            f"at {scale:g} arcsec a pixel the image would be larger than "
-            f"{2 * _LARGEST} pixels; crop it first or choose a larger scale",
-            Flag.PREPROCESS_FAILED,
-        )
-    wcs.wcs.crpix = half + 1
-    return wcs, (int(2 * half[1] + 1), int(2 * half[0] + 1))
+@lru_cache
+def _solid_angle(unit):
+    """Power of the solid angle in a unit: -1 for MJy / sr."""
+    power = 0.0
+    for base, p in zip(getattr(unit, "bases", ()), getattr(unit, "powers", ()), strict=True):
+        if base.is_equivalent(u.sr):
+            power += p
+        elif base.is_equivalent(u.rad):
+            power += p / 2
+    return power

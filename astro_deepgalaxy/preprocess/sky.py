@@ -68,15 +68,22 @@ def bin_plane(plane, valid, factor):
     """
     if factor == 1:
         return np.where(valid, plane, 0).astype(np.float32), valid
+    count = _block_sums(valid.astype(np.float32), factor)
+    binned = _block_sums(np.where(valid, plane, 0).astype(np.float32), factor)
+    return binned / np.maximum(count, 1), count >= factor**2 / 2
+
+
+def _block_sums(plane, factor):
     pad = [(0, -n % factor) for n in plane.shape]
-    shape = [(n + p[1]) // factor for n, p in zip(plane.shape, pad, strict=True)]
-
-    def total(a):
-        return np.pad(a, pad).reshape(shape[0], factor, shape[1], factor).sum(axis=(1, 3))
-
-    count = total(valid.astype(np.float32))
-    binned = total(np.where(valid, plane, 0).astype(np.float32)) / np.maximum(count, 1)
-    return binned, count >= factor**2 / 2
+    if any(after for _, after in pad):
+        plane = np.pad(plane, pad)
+    ny, nx = plane.shape
+    rows = plane.reshape(ny // factor, factor, nx).sum(axis=1)
+    # Adding strided columns is several times faster than a sum over a short last axis.
+    total = rows[:, ::factor].copy()
+    for i in range(1, factor):
+        total += rows[:, i::factor]
+    return total
 
 
 def find_sources(plane, valid, threshold, of_peak=0.01):

@@ -1,0 +1,139 @@
+"""ICRS positions of pixels, without the time that coordinate objects take."""
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS, NoConvergence
+from astropy.wcs.utils import wcs_to_celestial_frame
+
+__all__ = ["icrs_to_pixel", "local_matrix", "pixel_to_icrs", "tangent_wcs"]
+
+
+def pixel_to_icrs(wcs, x, y):
+    """Right ascension and declination of pixels.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        Two-dimensional celestial WCS of any frame.
+    x, y : array_like
+        Pixel coordinates, counted from 0.
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray
+        Degrees; NaN where the projection has no sky.
+    """
+    x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+    pixels = np.column_stack([x.ravel(), y.ravel()])
+    if wcs.has_distortion:
+        pixels = wcs.pix2foc(pixels, 0)
+    found = wcs.wcs.p2s(pixels, 0)
+    world = np.where(found["stat"][:, np.newaxis] == 0, found["world"], np.nan)
+    lon, lat = world[:, wcs.wcs.lng], world[:, wcs.wcs.lat]
+    if not _is_icrs(wcs):
+        with np.errstate(invalid="ignore"):
+            sky = SkyCoord(lon, lat, unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+        lon, lat = sky.ra.deg, sky.dec.deg
+    return lon.reshape(x.shape), lat.reshape(x.shape)
+
+
+def icrs_to_pixel(wcs, ra, dec):
+    """Pixels of positions in the sky.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        Two-dimensional celestial WCS of any frame.
+    ra, dec : array_like
+        Right ascension and declination in degrees.
+
+    Returns
+    -------
+    x, y : numpy.ndarray
+        Pixel coordinates, counted from 0; NaN where the projection does not reach.
+    """
+    ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
+    lon, lat = ra.ravel(), dec.ravel()
+    if not _is_icrs(wcs):
+        sky = SkyCoord(lon, lat, unit="deg").transform_to(wcs_to_celestial_frame(wcs))
+        lon, lat = sky.spherical.lon.deg, sky.spherical.lat.deg
+    world = np.empty((len(lon), 2))
+    world[:, wcs.wcs.lng], world[:, wcs.wcs.lat] = lon, lat
+    if wcs.has_distortion:
+        try:
+            x, y = wcs.all_world2pix(world, 0).T
+        except NoConvergence as error:
+            # Far outside the image the distortion need not have an inverse.
+            pixels = error.best_solution
+            bad = np.concatenate([i for i in (error.divergent, error.slow_conv) if i is not None])
+            pixels[bad.astype(int)] = np.nan
+            x, y = pixels.T
+    else:
+        found = wcs.wcs.s2p(world, 0)
+        x, y = np.where(found["stat"][:, np.newaxis] == 0, found["pixcrd"], np.nan).T
+    return x.reshape(ra.shape), y.reshape(ra.shape)
+
+
+def local_matrix(wcs, x, y):
+    """Where the axes of an image point at one of its pixels.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        Two-dimensional celestial WCS.
+    x, y : float
+        Pixel coordinates, counted from 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        Degrees towards the east and the north (rows) for a pixel along x and y (columns): the CD
+        matrix of a tangential WCS of that point (Calabretta & Greisen 2002).
+    """
+    step = 0.5
+    ra, dec = np.radians(
+        pixel_to_icrs(
+            wcs, x + step * np.array([0, 1, -1, 0, 0]), y + step * np.array([0, 0, 0, 1, -1])
+        )
+    )
+    east = np.cos(dec) * np.sin(ra - ra[0])
+    north = np.sin(dec) * np.cos(dec[0]) - np.cos(dec) * np.sin(dec[0]) * np.cos(ra - ra[0])
+    plane = np.degrees([east, north])
+    return np.column_stack([plane[:, 1] - plane[:, 2], plane[:, 3] - plane[:, 4]]) / (2 * step)
+
+
+def tangent_wcs(ra, dec, matrix, x, y):
+    """A tangential ICRS WCS.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Position of the tangent point in degrees.
+    matrix : array_like
+        CD matrix in degrees, as `local_matrix` gives it.
+    x, y : float
+        Pixel coordinates of the tangent point, counted from 0.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS`
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.cunit = u.deg, u.deg
+    wcs.wcs.crval = ra, dec
+    wcs.wcs.crpix = x + 1, y + 1
+    wcs.wcs.cd = matrix
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.set()
+    return wcs
+
+
+def _is_icrs(wcs):
+    header = wcs.wcs
+    header.set()
+    equatorial = header.lngtyp.strip() == "RA"
+    return equatorial and (
+        header.radesys == "ICRS" or (not header.radesys and np.isnan(header.equinox))
+    )
