@@ -1,18 +1,23 @@
 import bz2
 import gzip
+import os
 import warnings
+from math import prod
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_deepgalaxy import Flag, read_cutout
+from astro_deepgalaxy.config import conf
 from astro_deepgalaxy.flags import CutoutError
 from astro_deepgalaxy.io.fits import read_fits
+from astro_deepgalaxy.io.hdus import Cards
 
 
 def image(shape=(20, 30), seed=0):
@@ -152,22 +157,6 @@ def test_a_unit_that_is_none(write, unit):
     )
 
 
-@pytest.mark.parametrize(
-    "cards",
-    [
-        {"CTYPE1": "PIXEL", "CTYPE2": "PIXEL"},
-        {"CTYPE1": "RA---XXX", "CTYPE2": "DEC--XXX"},
-        {"CDELT1": 0.0},
-        {"CTYPE1": "RA---TAN", "CTYPE2": "RA---TAN"},
-        {"CRVAL1": "east"},
-    ],
-)
-def test_a_broken_wcs_is_no_wcs(write, cards):
-    cutout = read_fits(write("wcs.fits", fits.PrimaryHDU(image(), sky_header(**cards))))
-    assert cutout.wcs is None
-    assert cutout.flags == Flag.NO_WCS
-
-
 def test_odd_headers_make_no_noise(write):
     path = write("odd.fits", fits.PrimaryHDU(image(), sky_header(RADECSYS="FK5", EQUINOX=2000.0)))
     with warnings.catch_warnings():
@@ -231,6 +220,25 @@ def test_a_cut_off_file_is_never_half_read(whole_files, tmp_path_factory, data):
     assert np.array_equal(found, pixels)
 
 
+def by_astropy(path, number=0):
+    """Pixels (band, y, x) and WCS of an image, as astropy reads them."""
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
+        warnings.simplefilter("ignore")
+        with fits.open(path, memmap=False, uint=False) as hdus:
+            header, data = hdus[number].header, hdus[number].data
+        pixels = np.asarray(data, dtype=np.float32)
+        return pixels.reshape(-1, *pixels.shape[-2:]), WCS(header, naxis=2)
+
+
+def assert_same_sky(found, expected, shape):
+    x, y = np.meshgrid(np.linspace(-3, shape[1] + 3, 7), np.linspace(-3, shape[0] + 3, 7))
+    ours, theirs = (wcs.pixel_to_world(x, y) for wcs in (found, expected))
+    assert ours.is_equivalent_frame(theirs.frame)
+    for axis in ("lon", "lat"):
+        positions = (getattr(sky.spherical, axis).deg for sky in (ours, theirs))
+        np.testing.assert_array_equal(*positions)
+
+
 def test_real_files(real_images):
     paths = [*real_images.glob("*/*.fits*"), *real_images.glob("sdss_pawlik/*/*.fits")]
     assert len(paths) > 50
@@ -240,9 +248,181 @@ def test_real_files(real_images):
                 read_cutout(path)
             continue
         cutout = read_cutout(path)
-        assert np.isfinite(cutout.data[~cutout.mask]).all()
+        pixels, wcs = by_astropy(path)
+        np.testing.assert_array_equal(cutout.data, pixels)
+        assert np.array_equal(cutout.mask, ~np.isfinite(pixels))
+        assert (cutout.wcs is not None) == wcs.has_celestial
+        if cutout.wcs is not None:
+            assert_same_sky(cutout.wcs, wcs, cutout.shape[1:])
+        # The raw frames of CAFOS have overexposed columns.
+        saturated = path.parent.name == "cafos_arp84"
+        flags = (not wcs.has_celestial and Flag.NO_WCS) | (saturated and Flag.SATURATED)
+        assert cutout.flags == flags
         if path.parent.name == "decals_gz":
             assert cutout.bands == ("g", "r", "z")
-            assert cutout.pixel_scale is not None
-        if path.parent.name in ("cafos_arp84",):
-            assert cutout.flags == Flag.NO_WCS
+
+
+def test_cards_of_real_headers(real_images):
+    for path in [*real_images.glob("*/*.fits*"), *real_images.glob("sdss_pawlik/small/*7*.fits")]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = fits.getheader(path)
+            cards = Cards(header.tostring(endcard=False, padding=False))
+            for key in set(header) - {"COMMENT", "HISTORY", "", "CONTINUE"}:
+                if len(key) <= 8:
+                    assert cards.get(key) == header[key], (path, key)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "KEY     =                   42 / an integer",
+        "KEY     =                 -042",
+        "KEY     =              1.5D-03",
+        "KEY     =                1E999",
+        "KEY     =                  .5/",
+        "KEY     = 'it''s / so  ' / text",
+        "KEY     = ''",
+        "KEY     =                    T",
+        "KEY     = F/",
+        "KEY     = (1.0, -2.0)",
+        "KEY     = 1 2",
+        "KEY     =",
+        "KEY     = 'no end",
+        "KEY     = \xe9",
+        "KEY     =                  NaN",
+    ],
+)
+def test_a_card_is_what_astropy_takes_it_for(record):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = fits.Card.fromstring(record.ljust(80)).value
+    except fits.VerifyError:
+        expected = None
+    if isinstance(expected, fits.card.Undefined):
+        expected = None
+    found = Cards("".ljust(80) + record.ljust(80)).get("KEY")
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@st.composite
+def plain_images(draw):
+    """Stored pixels of any BITPIX and number of axes, and cards that scale them."""
+    kind = draw(st.sampled_from(["u1", "i2", "i4", "i8", "f4", "f8"]))
+    shape = (draw(st.integers(2, 6)), draw(st.integers(2, 6)))
+    shape = (*draw(st.sampled_from([(), (1,), (3,), (1, 2), (2, 1), (1, 1)])), *shape)
+    if kind[0] == "f":
+        numbers = st.floats(width=8 * int(kind[1]))
+    else:
+        limits = np.iinfo(kind)
+        numbers = st.integers(int(limits.min), int(limits.max))
+    stored = np.array(draw(st.lists(numbers, min_size=prod(shape), max_size=prod(shape))), kind)
+    cards = {}
+    if draw(st.booleans()):
+        cards["BSCALE"] = draw(st.sampled_from([1, 1.0, 2, 0.25, -3.5, 0.0, 1e-30, 1e300]))
+    if draw(st.booleans()):
+        cards["BZERO"] = draw(st.sampled_from([0, 0.0, 7, -128, 32768, 2.0**31, 2**63, 1e30]))
+    if draw(st.booleans()):
+        # astropy leaves pixels alone where BLANK is zero; the standard does not.
+        own = int(stored.flat[0]) if kind[0] != "f" else 0
+        cards["BLANK"] = draw(st.sampled_from([1, -1, 255, own or 1]))
+    return stored.reshape(shape), cards
+
+
+@settings(deadline=None, max_examples=200)
+@given(plain_images(), st.integers(0, 2))
+def test_plain_images_are_what_astropy_reads(tmp_path_factory, image, before):
+    stored, cards = image
+    path = tmp_path_factory.mktemp("plain") / "a.fits"
+    hdus = [fits.PrimaryHDU()] if before else []
+    hdus += [fits.ImageHDU(np.arange(5.0)) for _ in range(before - 1)]
+    hdus.append((fits.ImageHDU if before else fits.PrimaryHDU)(stored))
+    fits.HDUList(hdus).writeto(path)
+    # The cards that scale what is stored, as it is.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        with fits.open(path, mode="update", do_not_scale_image_data=True) as opened:
+            opened[-1].header.update(cards)
+    pixels, _ = by_astropy(path, before)
+    if not np.isfinite(pixels).any():
+        with pytest.raises(CutoutError, match="no finite pixel"):
+            read_fits(path)
+        return
+    cutout = read_fits(path)
+    np.testing.assert_array_equal(cutout.data, pixels)
+    assert np.array_equal(cutout.mask, ~np.isfinite(pixels))
+
+
+def test_blank_may_be_zero(write):
+    stored = np.arange(600, dtype=np.int16).reshape(20, 30)
+    mask = read_fits(write("a.fits", fits.PrimaryHDU(stored, fits.Header({"BLANK": 0})))).mask
+    assert mask[0, 0, 0]
+    assert mask.sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
+@pytest.mark.parametrize("dtype", ["i2", "u2", "i4", "f4"])
+def test_tiles_are_what_astropy_reads(write, kind, dtype):
+    if kind == "PLIO_1" and dtype in ("u2", "f4"):
+        pytest.skip("astropy writes no such pixel lists")
+    data = np.abs(image((56, 72))).astype(dtype)
+    hdu = fits.CompImageHDU(data, sky_header(), compression_type=kind, tile_shape=(16, 32))
+    path = write("tiles.fits.fz", fits.PrimaryHDU(), hdu)
+    pixels, wcs = by_astropy(path, 1)
+    cutout = read_fits(path)
+    np.testing.assert_array_equal(cutout.data, pixels)
+    assert_same_sky(cutout.wcs, wcs, data.shape)
+
+
+def test_a_huge_image_is_refused_by_its_header(tmp_path):
+    header = fits.Header([("SIMPLE", True), ("BITPIX", -32), ("NAXIS", 2)])
+    header.update(NAXIS1=30000, NAXIS2=20000)
+    plain, packed = tmp_path / "a.fits", tmp_path / "a.fits.gz"
+    plain.write_text(header.tostring())
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    for path in (plain, packed):
+        with pytest.raises(CutoutError, match=r"30000 x 20000.*max_image_pixels"):
+            read_fits(path)
+    # Within the limit, only the pixels are missing.
+    with conf.set_temp("max_image_pixels", 10**9), pytest.raises(CutoutError, match="truncated"):
+        read_fits(plain)
+
+
+def test_the_limit_counts_all_bands_and_tiles(write):
+    cube = write("a.fits", fits.PrimaryHDU(image((3, 20, 30))))
+    tiles = write("b.fits.fz", fits.PrimaryHDU(), fits.CompImageHDU(image((60, 30))))
+    for path in (cube, tiles):
+        with conf.set_temp("max_image_pixels", 1800):
+            read_fits(path)
+        with conf.set_temp("max_image_pixels", 1799), pytest.raises(CutoutError, match="1799"):
+            read_fits(path)
+
+
+def test_a_packed_file_is_unpacked_no_further_than_needed(write):
+    path = write("a.fits", fits.PrimaryHDU(image(), sky_header()))
+    packed = path.with_suffix(".fits.gz")
+    zeros = gzip.compress(bytes(2**20))
+    packed.write_bytes(gzip.compress(path.read_bytes()) + 9 * zeros)
+    with conf.set_temp("max_image_pixels", 2**20):
+        assert read_fits(packed).shape == (1, 20, 30)
+        line = fits.Header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", 9 * 2**20)])
+        packed.write_bytes(gzip.compress(line.tostring().encode()) + 9 * zeros)
+        with pytest.raises(CutoutError, match="unpacks to more than"):
+            read_fits(packed)
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.fits")
+    (tmp_path / "loop.fits").symlink_to(tmp_path / "loop.fits")
+    for name in ("pipe.fits", "loop.fits", "", "a" * 300 + ".fits", "a\0b.fits"):
+        for read in (read_fits, read_cutout):
+            with pytest.raises(CutoutError, match=tmp_path.name) as caught:
+                read(f"{tmp_path}/{name}")
+            assert caught.value.flag == Flag.UNREADABLE
+    with pytest.raises(CutoutError, match="a pipe or a device"):
+        read_fits("/dev/zero")
+    (tmp_path / "link.fits").symlink_to(tmp_path / "whole.fits")
+    fits.PrimaryHDU(image()).writeto(tmp_path / "whole.fits")
+    assert read_fits(tmp_path / "link.fits").shape == (1, 20, 30)

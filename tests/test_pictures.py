@@ -1,3 +1,7 @@
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,6 +98,40 @@ def test_a_cut_off_picture_is_never_half_read(tmp_path_factory, name, part):
     (folder / name).write_bytes(content[: int(part * len(content))])
     with pytest.raises(CutoutError):
         read_picture(folder / name)
+
+
+def test_a_bomb_is_no_picture(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    content[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "bomb.png").write_bytes(content)
+    with pytest.raises(CutoutError, match=r"bomb\.png.*exceeds limit"):
+        read_picture(tmp_path / "bomb.png")
+
+
+def test_scans_without_end_are_no_picture(tmp_path):
+    Image.fromarray(colours((64, 64))).save(tmp_path / "a.jpg", progressive=True)
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert read_picture(tmp_path / "a.jpg").shape == (3, 64, 64)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    (tmp_path / "a.jpg").write_bytes(content[:-2] + 500 * last + content[-2:])
+    with pytest.raises(CutoutError, match=r"a\.jpg.*scans"):
+        read_picture(tmp_path / "a.jpg")
+
+
+def test_other_formats_are_no_pictures(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "a.png", format="TIFF")
+    with pytest.raises(CutoutError, match="not a JPEG or PNG"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    for path in (tmp_path / "pipe.jpg", tmp_path / "loop.jpg", tmp_path):
+        with pytest.raises(CutoutError, match=path.name):
+            read_picture(path)
 
 
 def test_real_pictures(real_images):

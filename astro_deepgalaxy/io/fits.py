@@ -3,21 +3,33 @@
 import re
 import warnings
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
 
+from ..config import conf
 from ..cutout import Cutout
 from ..flags import CutoutError, Flag
+from .compressed import read_tiles
+from .files import open_unpacked
+from .hdus import list_hdus, read_exactly
+from .header_wcs import celestial_wcs
+from .saturation import saturation
 
-__all__ = ["read_fits", "split_extension"]
+__all__ = [
+    "choose_hdu",
+    "image_stem",
+    "image_unit",
+    "physical_values",
+    "read_fits",
+    "split_extension",
+]
 
 _MAX_PLANES = 16
-_NUMBERS = ("CRVAL", "CRPIX", "CDELT")
+_PART = 2**22
+DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 def read_fits(path, extension=None):
@@ -35,40 +47,54 @@ def read_fits(path, extension=None):
     -------
     Cutout
         Pixels (band, y, x) with BZERO, BSCALE and BLANK applied; pixels that are not finite are
-        masked. Bands are named from BANDS, BAND0..., or FILTER.
+        masked. Bands are named from BANDS, BAND0..., or FILTER. ``meta["saturation"]`` is from
+        SATURATE or SATLEVEL. The flags `Flag.NO_WCS`, `Flag.WCS_SUSPECT` and `Flag.SATURATED` are
+        set.
 
     Raises
     ------
     CutoutError
-        If the file is missing, damaged or holds no such image.
+        If the file is missing, damaged, holds no such image, or one of more pixels than
+        ``astro_deepgalaxy.config.conf.max_image_pixels``.
     """
     path, named = split_extension(path)
     extension = named if extension is None else extension
+    # A packed file of one float32 image at the limit, and its header.
+    limit = 4 * conf.max_image_pixels + 2**20
     try:
-        with warnings.catch_warnings():
-            # Odd but harmless headers are the rule; what matters is checked below.
-            warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(path, memmap=False, uint=False, lazy_load_hdus=True) as hdus:
-                header, data = _image(hdus, extension, path)
-            wcs = _celestial(header)
+        # Odd but harmless headers are the rule; what matters is checked below.
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with open_unpacked(path, limit) as stream:
+                hdu = choose_hdu(list_hdus(stream, path), extension, path)
+                shape = _plane_shape(hdu.shape, path)
+                if hdu.tiled:
+                    planes, header = read_tiles(stream, hdu, path)
+                else:
+                    planes, header = _read_plain(stream, hdu, path), hdu.header
+            planes = np.asarray(planes.reshape(shape), dtype=np.float32)
+            wcs, suspect = celestial_wcs(header.text, shape[1:])
+            level, saturated = saturation(header, planes)
     except CutoutError:
         raise
-    except FileNotFoundError as error:
-        raise CutoutError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, MemoryError) as error:
-        message = f"{path}: cannot be read as FITS, it may be truncated or something else: {error}"
-        raise CutoutError(" ".join(message.split())) from error
-    planes = data[np.newaxis] if data.ndim == 2 else data
+    except Exception as error:
+        # astropy raises errors of any kind on damaged files.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CutoutError(
+            f"{path}: cannot be read as FITS, it may be truncated or damaged: {reason}"
+        ) from error
     if not np.isfinite(planes).any():
         raise CutoutError(f"{path}: the image has no finite pixel", Flag.NO_DATA)
+    flags = Flag(0) if wcs is not None else Flag.NO_WCS
     return Cutout(
         planes,
         id=image_stem(path),
         file=str(path),
         bands=_bands(header, len(planes)),
         wcs=wcs,
-        unit=_unit(str(header.get("BUNIT", ""))),
-        flags=Flag(0) if wcs is not None else Flag.NO_WCS,
+        unit=image_unit(str(header.get("BUNIT", ""))),
+        flags=flags | (suspect and Flag.WCS_SUSPECT) | (saturated and Flag.SATURATED),
+        meta={} if level is None else {"saturation": level},
     )
 
 
@@ -102,58 +128,114 @@ def image_stem(path):
     return path.stem
 
 
-def _image(hdus, extension, path):
-    """Header and pixels (y, x) or (band, y, x) of the chosen or the first image."""
-    if extension is not None:
-        try:
-            hdu = hdus[extension]
-        except (KeyError, IndexError) as error:
-            names = [hdu.name or str(i) for i, hdu in enumerate(hdus)]
-            raise CutoutError(
-                f"{path}: has no extension {extension!r}; it has {', '.join(names)}"
-            ) from error
-        if not hdu.is_image or hdu.data is None:
-            raise CutoutError(f"{path}: the extension {extension!r} is not an image")
-        return hdu.header, _planes(hdu.data, path)
-    for hdu in hdus:
-        if hdu.is_image and sum(n > 1 for n in hdu.shape) >= 2:
-            return hdu.header, _planes(hdu.data, path)
-    raise CutoutError(f"{path}: holds no image of two or three axes")
+def choose_hdu(hdus, extension, path):
+    """The chosen or the first image of a file.
+
+    Parameters
+    ----------
+    hdus : iterable of Hdu
+        What the file holds.
+    extension : str, int or None
+        Name or number; None for the first image of two axes or more.
+    path : str or `~pathlib.Path`
+        Name of the file, for messages.
+
+    Returns
+    -------
+    Hdu
+
+    Raises
+    ------
+    CutoutError
+        If there is no such image.
+    """
+    if extension is None:
+        for hdu in hdus:
+            if sum(n > 1 for n in hdu.shape) >= 2:
+                return hdu
+        raise CutoutError(f"{path}: holds no image of two or three axes")
+    wanted, names = extension, []
+    if isinstance(wanted, str):
+        wanted = wanted.strip().upper()
+    elif wanted < 0:
+        hdus = list(hdus)
+        wanted += len(hdus)
+    for i, hdu in enumerate(hdus):
+        names.append(hdu.name or str(i))
+        if wanted in (i, hdu.name.upper()):
+            chosen = hdu
+            break
+    else:
+        raise CutoutError(f"{path}: has no extension {extension!r}; it has {', '.join(names[:20])}")
+    if not prod(chosen.shape) or not chosen.shape:
+        raise CutoutError(f"{path}: the extension {extension!r} is not an image")
+    return chosen
 
 
-def _planes(data, path):
-    """Pixels without axes of length one."""
-    if data.ndim > 3:
-        data = data.reshape([n for n in data.shape[:-2] if n > 1] + list(data.shape[-2:]))
-    if data.ndim not in (2, 3) or min(data.shape[-2:]) < 2:
+def _plane_shape(shape, path):
+    """Shape (band, y, x) of an image, without axes of length one."""
+    if prod(shape) > conf.max_image_pixels:
         raise CutoutError(
-            f"{path}: expected an image (y, x) or a cube of bands; got the shape {data.shape}"
+            f"{path}: an image of {' x '.join(map(str, shape[::-1]))} pixels is more than the "
+            f"limit of {conf.max_image_pixels}; cut it up, or raise max_image_pixels"
         )
-    if data.ndim == 3 and len(data) > _MAX_PLANES:
+    if len(shape) > 3:
+        shape = (*(n for n in shape[:-2] if n > 1), *shape[-2:])
+    if len(shape) not in (2, 3) or min(shape[-2:]) < 2:
         raise CutoutError(
-            f"{path}: {len(data)} planes are a spectral cube, not bands (at most {_MAX_PLANES}); "
+            f"{path}: expected an image (y, x) or a cube of bands; got the shape {shape}"
+        )
+    if len(shape) == 3 and shape[0] > _MAX_PLANES:
+        raise CutoutError(
+            f"{path}: {shape[0]} planes are a spectral cube, not bands (at most {_MAX_PLANES}); "
             "sum it over wavelength first"
         )
-    return np.asarray(data, dtype=np.float32)
+    return (1, *shape)[-3:]
 
 
-def _celestial(header):
-    """WCS of the two image axes, or None when there is none that can be used."""
-    # wcslib takes a text for zero, which is a place in the sky.
-    if any(isinstance(header.get(f"{key}{i}"), str) for key in _NUMBERS for i in (1, 2)):
-        return None
-    try:
-        wcs = WCS(header, naxis=2)
-        if not wcs.has_celestial:
-            return None
-        scales = wcs.pixel_scale_matrix
-        position = wcs.pixel_to_world_values(header["NAXIS1"] / 2, header["NAXIS2"] / 2)
-    except Exception:
-        # Anything may stand in a header; wcslib raises errors of many kinds.
-        return None
-    if not np.isfinite(position).all() or abs(np.linalg.det(scales)) < 1e-20:
-        return None
-    return wcs
+def _read_plain(stream, hdu, path):
+    """Physical values of an image that is not compressed, all axes in one."""
+    dtype = np.dtype(DTYPES[hdu.bitpix])
+    size = prod(hdu.shape) * dtype.itemsize
+    stored = np.frombuffer(read_exactly(stream, hdu.data, size, path), dtype)
+    if len(stored) <= _PART:
+        return physical_values(stored, hdu)
+    # The float64 on the way would double the memory of a large image.
+    planes = np.empty(len(stored), dtype=np.float32)
+    for i in range(0, len(stored), _PART):
+        planes[i : i + _PART] = physical_values(stored[i : i + _PART], hdu)
+    return planes
+
+
+def physical_values(stored, hdu):
+    """Pixels as the header scales them.
+
+    Parameters
+    ----------
+    stored : numpy.ndarray
+        What stands in the file, of the type `DTYPES` has for its BITPIX.
+    hdu : Hdu
+        The image.
+
+    Returns
+    -------
+    numpy.ndarray
+        BSCALE and BZERO applied; NaN where BLANK says so.
+    """
+    scale, zero = hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)
+    blank = hdu.header.get("BLANK") if hdu.bitpix > 0 else None
+    if scale == 1 and zero == 0 and type(blank) is not int:
+        return stored
+    # 16 bits fit in a float32; the standard has BLANK for integers only.
+    exact = {8: np.float32, 16: np.float32, -32: np.float32}.get(hdu.bitpix, np.float64)
+    pixels = stored.astype(exact)
+    if scale != 1:
+        pixels *= scale
+    if zero != 0:
+        pixels += zero
+    if type(blank) is int:
+        pixels[stored == blank] = np.nan
+    return pixels
 
 
 def _bands(header, n):
@@ -172,7 +254,19 @@ def _bands(header, n):
 
 
 @lru_cache
-def _unit(text):
+def image_unit(text):
+    """The unit of an image.
+
+    Parameters
+    ----------
+    text : str
+        Its BUNIT.
+
+    Returns
+    -------
+    `~astropy.units.Unit` or None
+        None when there is none, or none that is known.
+    """
     # Parsing a unit, above all one that is none, takes longer than reading a small image.
     try:
         return u.Unit(text.strip()) if text.strip() else None

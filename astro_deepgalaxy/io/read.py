@@ -8,6 +8,7 @@ from astropy.nddata import NDData
 from ..cutout import Cutout
 from ..flags import CutoutError, Flag
 from ..plugins import get_spec, list_specs
+from .files import open_regular
 from .fits import split_extension
 
 __all__ = ["image_suffixes", "read_cutout"]
@@ -52,7 +53,8 @@ def read_cutout(image, **options):
         raise
     except Exception as error:
         # A stranger's reader may raise anything; one file must not stop a batch.
-        raise CutoutError(f"{image}: cannot be read: {error}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CutoutError(f"{image}: cannot be read: {reason}") from error
 
 
 def image_suffixes():
@@ -72,11 +74,8 @@ def _reader(path):
     matches = [suffix for suffix in known if name.endswith(suffix)]
     if matches:
         return known[max(matches, key=len)]
-    try:
-        with open(file, "rb") as stream:
-            head = stream.read(16)
-    except OSError as error:
-        raise CutoutError(f"{file}: cannot be opened: {error.strerror}") from error
+    with open_regular(file) as stream:
+        head = stream.read(16)
     for magic, reader in _MAGIC.items():
         if head.startswith(magic):
             return get_spec("reader", reader)

@@ -1,0 +1,90 @@
+"""Saturation of FITS images."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from astro_deepgalaxy import Flag
+from astro_deepgalaxy.io.fits import read_fits
+
+
+def image(shape=(20, 30), seed=0):
+    return np.random.default_rng(seed).normal(100, 5, shape).astype(np.float32)
+
+
+def sky_header(**cards):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.crval = 150.0, 2.0
+    wcs.wcs.cdelt = -1e-4, 1e-4
+    wcs.wcs.crpix = 15, 10
+    header = wcs.to_header()
+    header.update(cards)
+    return header
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes HDUs to a file."""
+
+    def write(name, *hdus):
+        path = tmp_path / name
+        fits.HDUList(list(hdus)).writeto(path, output_verify="silentfix")
+        return path
+
+    return write
+
+
+def star(top=60000.0, dtype=np.float32):
+    """A star on noise whose middle is cut off at a level."""
+    y, x = np.mgrid[:64, :64]
+    return np.minimum(1e6 * np.exp(-np.hypot(x - 30, y - 30)) + image((64, 64)), top).astype(dtype)
+
+
+def noise(top):
+    data = image((64, 64))
+    data[5:7, 5] = top
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "cards", "level", "saturated"),
+    [
+        (noise(500.0), {"SATURATE": 500.0}, 500.0, True),
+        (noise(499.0), {"SATURATE": 500}, 500.0, False),
+        (noise(500.0), {"SATLEVEL": 400.0}, 400.0, True),
+        (noise(np.inf), {"SATURATE": 500.0}, 500.0, False),
+        # A level that is none counts as no card, and a level makes the rest of no account.
+        (noise(500.0), {"SATURATE": 0.0}, None, False),
+        (noise(500.0), {"SATURATE": "high"}, None, False),
+        (star(), {"SATURATE": 65000.0}, 65000.0, False),
+        (noise(32767).astype(np.int16), {}, None, True),
+        (noise(32766).astype(np.int16), {}, None, False),
+        (noise(65535).astype(np.uint16), {}, None, True),
+        (noise(65534).astype(np.uint16), {}, None, False),
+        (noise(255).astype(np.uint8), {}, None, True),
+        (star(), {}, None, True),
+        (star(dtype=np.int32), {}, None, True),
+        (np.stack([image((64, 64)), star()]), {}, None, True),
+        (star(np.inf), {}, None, False),
+        # Neither noise of few counts, clipped simulations, masks nor flat images.
+        (np.random.default_rng(0).poisson(0.5, (99, 99)).astype(np.int16), {}, None, False),
+        (np.maximum(image((64, 64)) - 300, 0), {}, None, False),
+        (np.clip(image((64, 64)), 95, 105), {}, None, False),
+        ((star() > 300).astype(np.float32), {}, None, False),
+        (np.full((9, 9), 3.0), {}, None, False),
+    ],
+)
+def test_saturation(write, data, cards, level, saturated):
+    cutout = read_fits(write("a.fits", fits.PrimaryHDU(data, sky_header(**cards))))
+    assert cutout.meta == ({} if level is None else {"saturation": level})
+    assert cutout.flags == (saturated and Flag.SATURATED)
+
+
+@pytest.mark.parametrize("scale", [{"BSCALE": 0.5}, {"BZERO": 100.0}])
+def test_a_range_that_was_stretched_is_not_saturated(write, scale):
+    path = write("a.fits", fits.PrimaryHDU(noise(32767).astype(np.int16), sky_header()))
+    with fits.open(path, mode="update", do_not_scale_image_data=True) as hdus:
+        hdus[0].header.update(scale)
+    assert read_fits(path).flags == 0
