@@ -4,10 +4,12 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize, special
 
-from astro_deepgalaxy import Cutout, Flag
+from astro_deepgalaxy import Cutout, Flag, Recipe
 from astro_deepgalaxy.flags import CutoutError
 from astro_deepgalaxy.preprocess.crop import Crop
+from astro_deepgalaxy.preprocess.resize import Resize
 
 
 def tan(crpix=(50, 50), scale=0.4):
@@ -127,8 +129,95 @@ def test_a_position_off_the_image_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": 0}, {"unit": "furlong"}, {"on": "moon"}, {"on": "centre"}]
+    "options",
+    [{"size": 0}, {"unit": "furlong"}, {"on": "moon"}, {"on": "centre"}, {"radius": "big"}],
 )
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="crop"):
         Crop(**options)
+
+
+def sersic(n, effective_radius, size=256, centre=(127.3, 128.4)):
+    """A Sersic profile averaged over each pixel, its brightness at the effective radius one."""
+    oversampling = 5
+    y, x = (np.mgrid[: size * oversampling, : size * oversampling] + 0.5) / oversampling - 0.5
+    r = np.hypot(x - centre[0], y - centre[1]) / effective_radius
+    image = np.exp(-special.gammaincinv(2 * n, 0.5) * (r ** (1 / n) - 1))
+    return image.reshape(size, oversampling, size, oversampling).mean(axis=(1, 3))
+
+
+def petrosian_radius(n):
+    """In effective radii, from the growth curve of a Sersic profile (Graham & Driver 2005)."""
+    b = special.gammaincinv(2 * n, 0.5)
+
+    def light(r):
+        return special.gammainc(2 * n, b * r ** (1 / n))
+
+    def eta(r):
+        return (light(1.25 * r) - light(0.8 * r)) / (1.25**2 - 0.8**2) / light(r)
+
+    return optimize.brentq(lambda r: eta(r) - 0.2, 0.3, 10)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize(
+    ("n", "effective_radius", "tolerance"),
+    [(1, 8, 0.03), (1, 18, 0.02), (2, 12, 0.03), (4, 12, 0.04), (4, 16, 0.04)],
+)
+def test_the_petrosian_radius(n, effective_radius, tolerance, noise):
+    image = sersic(n, effective_radius) + 5
+    image += np.random.default_rng(0).normal(0, noise, image.shape)
+    out = Crop(size=2.5, radius="petrosian")(Cutout(image))
+    truth = petrosian_radius(n) * effective_radius
+    assert out.shape[1] / 2.5 == pytest.approx(truth, rel=tolerance)
+
+
+def test_the_petrosian_radius_leaves_other_sources_out():
+    image = sersic(1, 10) + np.random.default_rng(0).normal(0, 0.01, (256, 256))
+    alone = Crop(radius="petrosian")(Cutout(image)).shape
+    image += galaxies((256, 256), (215, 128, 20, 1.5), noise=0)
+    assert Crop(radius="petrosian")(Cutout(image)).shape == pytest.approx(alone, rel=0.05)
+
+
+def test_the_petrosian_radius_of_a_wide_pair():
+    # The middle between the two is dark.
+    image = galaxies((256, 256), (95, 128, 200, 6), (161, 128, 180, 6))
+    side = Crop(size=2, radius="petrosian")(Cutout(image)).shape[1]
+    assert 66 + 20 < side < 256
+
+
+def test_the_radius_of_the_segment():
+    y, x = np.indices((200, 200))
+    image = 50.0 * (np.hypot(x - 100, y - 100) < 30)
+    image += np.random.default_rng(0).normal(0, 0.1, image.shape)
+    out = Crop(size=2, radius="segment")(Cutout(image))
+    # Found down to a hundredth of the peak, with the edge smoothed by a Gaussian of 3 pixels.
+    assert out.shape[1] / 2 == pytest.approx(30 - 3 * special.ndtri(0.01), abs=1.5)
+
+
+@pytest.mark.parametrize("radius", ["light", "segment", "petrosian"])
+def test_near_and_far_versions_of_a_galaxy_look_alike(radius):
+    crops = []
+    for scale in (1.0, 1.6, 2.4):
+        size = round(128 * scale)
+        image = galaxies(
+            (size, size),
+            (size * 0.52, size * 0.47, 300, 5 * scale),
+            (size * 0.62, size * 0.55, 200, 3 * scale),
+        )
+        crop = Crop(size=3, radius=radius)(Cutout(image))
+        crops.append(Resize(size=32)(crop).data.ravel())
+    assert np.corrcoef(crops)[0, 1:].min() > 0.97
+
+
+def test_a_stored_recipe_without_the_radius_still_works():
+    stored = {"steps": [{"step": "crop", "size": 3.0, "unit": "radius", "on": "source"}]}
+    assert Recipe.from_dict(stored).steps == (Crop(size=3.0, radius="light"),)
+
+
+def test_the_sky_of_a_mosaic_is_cut_along():
+    image = galaxies((80, 80), (40, 40, 300, 4))
+    out = Crop(size=20, unit="pixel", on="centre")(Cutout(image, meta={"sky": image[None] + 1}))
+    assert np.allclose(out.meta["sky"], out.data + 1)
+    small = Resize(size=40)(Cutout(image, meta={"sky": image[None]}))
+    assert "sky" not in Crop(size=20, unit="pixel", on="centre")(small).meta

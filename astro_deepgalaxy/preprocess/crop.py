@@ -4,22 +4,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import ndimage
 
 from ..flags import CutoutError, Flag
 from .resample import transform_wcs
-from .sky import WORKING_SIZE, bin_plane, find_sources, sky_statistics
+from .sources import find_galaxies, pixel_position
 from .steps import Step
 
-__all__ = ["Crop"]
+__all__ = ["Crop", "cut"]
 
 _UNITS = ("radius", "pixel", "arcsec")
 _PLACES = ("source", "position", "centre")
-_NSIGMA = 2.0
-_OF_PEAK = 0.01
-_OF_PEAK_PICTURE = 0.06  # a stretched picture shows fainter things, and less noise
-_CENTRAL = 0.2  # of the longer side: how far from the middle brightness counts less
-_REACH = 2.0  # of the radius of the chosen source: how far off a companion may be
+_ETA = 0.2  # brightness of the ring over the mean inside of it, at the Petrosian radius
+_RING = 0.8, 1.25  # edges of the ring, of its radius
 
 
 @dataclass(frozen=True)
@@ -31,21 +27,25 @@ class Crop(Step):
     size : float
         Side of the square, in `unit`.
     unit : {"radius", "pixel", "arcsec"}
-        ``radius`` is that of the galaxies: the distance from their centre that holds 90 % of
-        the square root of their light, so that the outer parts count. Near and far galaxies
-        then fill the square alike. The square is never larger than the image.
+        ``radius`` is that of the galaxies, so that near and far ones fill the square alike. The
+        square is then never larger than the image.
     on : {"source", "position", "centre"}
         What lies in the middle: the brightest source together with its companions, or
         the source at the cutout's ``meta["position"]`` if one was given; that position itself; or
         the middle of the image.
+    radius : {"light", "segment", "petrosian"}
+        What the radius of the galaxies is, for ``unit="radius"``. ``light``: the distance from
+        their centre that holds 90 % of the square root of their light, so that the outer parts
+        count. ``segment``: that of the circle with the area of their segments. ``petrosian``:
+        where a ring about the centre, from 0.8 to 1.25 of the radius, has a fifth of the mean
+        surface brightness inside of it (Petrosian 1976; Blanton et al. 2001); it depends neither
+        on distance nor on depth, but on how smooth the galaxy is.
 
     Notes
     -----
-    Sources near the middle of the image are preferred: light counts less by a Gaussian of a fifth
-    of the longer side. Companions are sources with at least a tenth of the light and a fifth of
-    the area, whose border is not farther away than two radii of the chosen source. Without any
-    source the middle of the image is cut out and the flag ``no_source`` is set. What lies beyond
-    the image is masked, with the flag ``edge``.
+    `~astro_deepgalaxy.preprocess.sources.find_galaxies` says which source is chosen, and what its
+    companions are. Without any source the middle of the image is cut out and the flag
+    ``no_source`` is set. What lies beyond the image is masked, with the flag ``edge``.
     """
 
     name: ClassVar[str] = "crop"
@@ -53,6 +53,7 @@ class Crop(Step):
     size: float = 3.6
     unit: str = "radius"
     on: str = "source"
+    radius: str = "light"
 
     def __post_init__(self):
         if self.unit not in _UNITS or self.on not in _PLACES:
@@ -60,6 +61,8 @@ class Crop(Step):
                 f"crop: unit must be one of {_UNITS} and on one of {_PLACES}; "
                 f"got {self.unit!r} and {self.on!r}"
             )
+        if self.radius not in _RADII:
+            raise ValueError(f"crop: radius must be one of {tuple(_RADII)}; got {self.radius!r}")
         if not self.size > 0:
             raise ValueError(f"crop: size must be positive; got {self.size}")
         if self.unit == "radius" and self.on != "source":
@@ -72,14 +75,15 @@ class Crop(Step):
         if self.on == "position":
             centre = self._position(cutout)
         elif self.on == "source":
-            found = _galaxies(cutout)
+            found = find_galaxies(cutout)
             if found is None:
                 flags |= Flag.NO_SOURCE
             else:
-                centre, radius = found
+                centre = (found.centre + 0.5) * found.factor - 0.5
+                radius = max(_RADII[self.radius](found) * found.factor, 3.0)
         side = self._side(cutout, radius, limit=max(ny, nx))
         y0, x0 = (round(c - (side - 1) / 2) for c in centre)
-        return _cut(cutout.replace(flags=flags), y0, x0, side)
+        return cut(cutout.replace(flags=flags), (y0, x0), (side, side))
 
     def _side(self, cutout, radius, limit):
         """Side of the square in pixels."""
@@ -97,7 +101,7 @@ class Crop(Step):
         return max(4, round(side))
 
     def _position(self, cutout):
-        position = _pixel_position(cutout)
+        position = pixel_position(cutout)
         if position is None:
             raise CutoutError(
                 "a crop on a position needs ra and dec in the table "
@@ -113,72 +117,96 @@ class Crop(Step):
         return position
 
 
-def _pixel_position(cutout):
-    """Where ``meta["position"]`` lies, (y, x), or None."""
-    position = cutout.meta.get("position")
-    if position is None or cutout.wcs is None:
-        return None
-    x, y = cutout.wcs.world_to_pixel(position)
-    return (float(y), float(x)) if np.isfinite([x, y]).all() else None
+def _light_radius(found):
+    """Distance from the centre that holds 90 % of the root of the chosen light."""
+    return _holding(found, found.weight, 0.9)
 
 
-def _galaxies(cutout):
-    """Centre (y, x) and radius of the chosen source with its companions, or None."""
-    _, ny, nx = cutout.shape
-    factor = max(1, round(max(ny, nx) / WORKING_SIZE))
-    mask = cutout.mask.all(axis=0)
-    plane = np.where(cutout.mask, 0, cutout.data).mean(axis=0)
-    plane, valid = bin_plane(plane, ~mask, factor)
-    stretched = bool(cutout.flags & Flag.PICTURE)
-    labels = find_sources(plane, valid, _NSIGMA, _OF_PEAK_PICTURE if stretched else _OF_PEAK)
-    if not labels.any():
-        return None
-    level, _ = sky_statistics(plane[valid])
-    light = np.where(valid, np.clip(plane - level, 0, None), 0)
-    position = _pixel_position(cutout)
-    if position is not None:
-        position = (np.array(position) + 0.5) / factor - 0.5
-    chosen = _choose(labels, light, position)
-    y, x = np.nonzero(chosen)
-    # The root keeps a bright nucleus from drawing the centre away from its companion.
-    weight = np.sqrt(light[y, x] + 1e-12)
-    centre = np.array([np.average(y, weights=weight), np.average(x, weights=weight)])
-    away = np.hypot(y - centre[0], x - centre[1])
+def _segment_radius(found):
+    """Radius of the circle with the area of the chosen segments."""
+    return float(np.sqrt(found.chosen.sum() / np.pi))
+
+
+def _petrosian_radius(found):
+    """Where the brightness of a ring has fallen to a fifth of the mean inside of it."""
+    growth = _growth(found)
+    # Inside of the half-light radius two nuclei may have a gap between them.
+    start = max(_holding(found, found.light[found.chosen], 0.5), 1.0)
+    inner, outer = _RING
+    r = np.arange(start, max((len(growth) - 1) / outer, start + 1), 0.05)
+
+    def inside(radius):
+        return np.interp(radius**2, np.arange(len(growth)) ** 2, growth)
+
+    ring = (inside(outer * r) - inside(inner * r)) / (outer**2 - inner**2)
+    below = ring < _ETA * inside(r)
+    return float(r[below.argmax()] if below.any() else r[-1])
+
+
+def _growth(found):
+    """Light within 0, 1, 2, ... binned pixels of the centre, other sources left out."""
+    away = np.hypot(*(np.indices(found.labels.shape) - found.centre[:, np.newaxis, np.newaxis]))
+    used = found.valid & (found.chosen | (found.labels == 0))
+    # A pixel reaches half its width inwards and outwards: it is shared between two rings.
+    reach = away[used] + 0.5
+    ring = reach.astype(int)
+    share = reach - ring
+
+    def total(values):
+        inner = np.bincount(np.maximum(ring - 1, 0), (1 - share) * values, ring.max() + 1)
+        return inner + np.bincount(ring, share * values)
+
+    count, light = total(1.0), total(found.excess[used])
+    area = np.pi * np.diff(np.arange(len(count) + 1) ** 2)
+    # Rings that lie mostly beyond the image say little.
+    short = np.append(count < 0.25 * area, True)
+    n = max(int(short.argmax()), 2)
+    # What is missing of a ring is as bright as the rest of it.
+    brightness = light[:n] / np.maximum(count[:n], 1e-6)
+    return np.concatenate([[0], np.cumsum(brightness * area[:n])])
+
+
+def _holding(found, weight, fraction):
+    """Distance from the centre within which the chosen pixels have a fraction of a weight."""
+    y, x = np.nonzero(found.chosen)
+    away = np.hypot(y - found.centre[0], x - found.centre[1])
     order = np.argsort(away)
     total = np.cumsum(weight[order])
-    radius = away[order][min(np.searchsorted(total, 0.9 * total[-1]), len(order) - 1)]
-    return (centre + 0.5) * factor - 0.5, max(float(radius) * factor, 3.0)
+    i = np.searchsorted(total, fraction * total[-1])
+    return float(away[order][min(i, len(order) - 1)])
 
 
-def _choose(labels, light, position):
-    """Where the chosen source and its companions are, (y, x) of bool."""
-    n = labels.max() + 1
-    flux = np.bincount(labels.ravel(), light.ravel(), n)
-    area = np.bincount(labels.ravel(), minlength=n)
-    y, x = np.indices(labels.shape)
-    if position is None:
-        # Whoever cuts out a galaxy puts it near the middle; the brightest star may be anywhere.
-        middle = (np.array(labels.shape) - 1) / 2
-        away = np.hypot(y - middle[0], x - middle[1]) / max(labels.shape)
-        central = light * np.exp(-0.5 * (away / _CENTRAL) ** 2)
-        score = np.bincount(labels.ravel(), central.ravel(), n)
-        score[0] = -1
-        main = int(score.argmax())
-    else:
-        away = np.hypot(y - position[0], x - position[1])
-        main = int(labels.ravel()[np.where(labels > 0, away, np.inf).argmin()])
-    gap = np.full(n, np.inf)
-    np.minimum.at(gap, labels.ravel(), ndimage.distance_transform_edt(labels != main).ravel())
-    near = gap <= _REACH * np.sqrt(area[main] / np.pi)
-    kept = near & (flux >= 0.1 * flux[main]) & (area >= 0.2 * area[main])
-    kept[0], kept[main] = False, True
-    return kept[labels]
+_RADII = {
+    "light": _light_radius,
+    "segment": _segment_radius,
+    "petrosian": _petrosian_radius,
+}
 
 
-def _cut(cutout, y0, x0, side):
-    """A square whose first pixel is (y0, x0); what lies beyond the image is masked."""
-    bands, ny, nx = cutout.shape
-    ys, xs = slice(max(y0, 0), min(y0 + side, ny)), slice(max(x0, 0), min(x0 + side, nx))
+def cut(cutout, origin, shape):
+    """Cut a rectangle out of an image; what lies beyond the image is masked.
+
+    Parameters
+    ----------
+    cutout : Cutout
+        Image; its ``meta["sky"]`` is cut along, or dropped if it has another shape.
+    origin : tuple of int
+        Pixel (y, x), counted from 0 and perhaps negative, that becomes the first pixel.
+    shape : tuple of int
+        Pixels of the rectangle along y and x.
+
+    Returns
+    -------
+    Cutout
+        With the flag ``edge`` where the rectangle reaches over the border.
+
+    Raises
+    ------
+    CutoutError
+        If the rectangle has no valid pixel.
+    """
+    (y0, x0), (height, width), (_, ny, nx) = origin, shape, cutout.shape
+    ys, xs = slice(max(y0, 0), min(y0 + height, ny)), slice(max(x0, 0), min(x0 + width, nx))
     into = (
         slice(None),
         slice(ys.start - y0, ys.stop - y0),
@@ -186,18 +214,24 @@ def _cut(cutout, y0, x0, side):
     )
 
     def paste(planes, fill):
-        out = np.full((bands, side, side), fill, dtype=planes.dtype)
+        out = np.full((len(planes), height, width), fill, dtype=planes.dtype)
         out[into] = planes[:, ys, xs]
         return out
 
     mask = paste(cutout.mask, True)
     if mask.all():
         raise CutoutError("the square to cut out has no valid pixel", Flag.NO_DATA)
-    outside = (ys.stop - ys.start, xs.stop - xs.start) != (side, side)
+    meta = dict(cutout.meta)
+    sky = meta.pop("sky", None)
+    # That of other pixels, from before the image was resampled, is of no use.
+    if np.shape(sky) == cutout.shape:
+        meta["sky"] = paste(np.asarray(sky, dtype=np.float32), np.nan)
+    outside = (ys.stop - ys.start, xs.stop - xs.start) != (height, width)
     return cutout.replace(
         data=paste(cutout.data, np.nan),
         mask=mask,
         variance=None if cutout.variance is None else paste(cutout.variance, np.nan),
         wcs=None if cutout.wcs is None else transform_wcs(cutout.wcs, origin=(x0, y0)),
         flags=cutout.flags | Flag.EDGE if outside else cutout.flags,
+        meta=meta,
     )
