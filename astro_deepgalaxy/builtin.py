@@ -69,6 +69,36 @@ def register_steps():
             factory=f"{module}.stretch:Stretch",
             summary="Map the pixels to [0, 1] by an arcsinh",
         ),
+        StepSpec(
+            name="repair",
+            factory=f"{module}.repair:Repair",
+            summary="Fill bad pixels and cosmic rays from their neighbours",
+        ),
+        StepSpec(
+            name="neighbours",
+            factory=f"{module}.neighbours:Neighbours",
+            summary="Mask other sources, or replace them by noise",
+        ),
+        StepSpec(
+            name="centre",
+            factory=f"{module}.centre:Centre",
+            summary="Move the galaxy into the middle by whole pixels",
+        ),
+        StepSpec(
+            name="match_psf",
+            factory=f"{module}.match_psf:MatchPSF",
+            summary="Convolve the bands to one point-spread function",
+        ),
+        StepSpec(
+            name="normalise",
+            factory=f"{module}.normalise:Normalise",
+            summary="Divide by the noise, the flux or a percentile",
+        ),
+        StepSpec(
+            name="lupton",
+            factory=f"{module}.lupton:Lupton",
+            summary="Three bands as a colour picture",
+        ),
     ]
 
 
@@ -129,10 +159,12 @@ def register_commands():
         "preprocess": "Turn images into a store of network-ready cutouts",
         "train": "Train a model from a TOML run file",
         "predict": "Write a catalogue of mergers from images",
+        "galaxy-zoo": "Label a folder of images by the votes of Galaxy Zoo",
         "plugins": "List and check plugins",
     }
+    factory = "astro_deepgalaxy.cli.{0}:{0}"
     return [
-        CommandSpec(name=name, factory=f"astro_deepgalaxy.cli.{name}:{name}", summary=summary)
+        CommandSpec(name=name, factory=factory.format(name.replace("-", "_")), summary=summary)
         for name, summary in summaries.items()
     ]
 
