@@ -4,7 +4,7 @@ import numpy as np
 from astropy import units as u
 from matplotlib.figure import Figure
 
-__all__ = ["confusion", "contact_sheet", "learning_curve", "predicted_against_true"]
+__all__ = ["confusion", "contact_sheet", "histogram", "learning_curve", "predicted_against_true"]
 
 _INK, _FAINT, _ACCENT, _SECOND = "#1b2733", "#c9d1d9", "#c8553d", "#2a6f97"
 
@@ -164,6 +164,42 @@ def confusion(matrix, names, title=None):
     ax.set(xlabel="predicted", ylabel="true")
     if title:
         ax.set_title(title, fontsize=10)
+    return figure
+
+
+def histogram(samples, label, limits=None, bins=40, log=False):
+    """How often values occur.
+
+    Parameters
+    ----------
+    samples : dict of str to array_like
+        Values, one curve for each name; a single one needs no name.
+    label : str
+        What the values are, with their unit.
+    limits : tuple of float, optional
+        Smallest and largest value shown; None for all.
+    bins : int
+        Number of bins.
+    log : bool
+        Count on a logarithmic scale, which shows the few beside the many.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+    """
+    figure, ax = _figure((6, 3.4))
+    edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), bins, limits)
+    for (name, values), colour in zip(samples.items(), (_SECOND, _ACCENT, _INK), strict=False):
+        ax.hist(values, edges, histtype="stepfilled", color=colour, alpha=0.6, label=name)
+    ax.set(xlabel=label, ylabel="images", xlim=(edges[0], edges[-1]))
+    if log:
+        ax.set_yscale("log", nonpositive="clip")
+        ax.set_ylim(bottom=0.7)
+    else:
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    if any(samples):
+        ax.legend(frameon=False)
     return figure
 
 

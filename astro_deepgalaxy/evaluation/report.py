@@ -7,20 +7,9 @@ from pathlib import Path
 from ..figures import confusion, contact_sheet, learning_curve, predicted_against_true
 from ..jobs import atomic_path
 from ..labels import STAGES
+from .page import page, rows_table
 
 __all__ = ["write_report"]
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b2733; max-width: 62rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-weight: 600; } h2 { margin-top: 2.5rem; font-weight: 600; }
-img { max-width: 100%; } figure { margin: 1rem 0; }
-figcaption { color: #57636e; font-size: .9rem; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; } .row figure { flex: 1 1 24rem; margin: 0; }
-.lead { font-size: 1.4rem; } table { border-collapse: collapse; }
-td, th { text-align: left; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px solid #e3e8ed; }
-pre { background: #f4f6f8; padding: 1rem; overflow: auto; font-size: .8rem; }
-"""
 
 
 def write_report(folder, *, title, card, catalogue, labels, training, sequence=None):
@@ -79,13 +68,14 @@ def write_report(folder, *, title, card, catalogue, labels, training, sequence=N
     data = {"title": title, "scorecard": card.to_dict(), "training": training}
     with atomic_path(folder / "report.json") as partial:
         partial.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    page = folder / "report.html"
-    with atomic_path(page) as partial:
-        partial.write_text(_page(title, card, training, figures), encoding="utf-8")
-    return page
+    path = folder / "report.html"
+    with atomic_path(path) as partial:
+        text = page(title, _body(card, training, figures))
+        partial.write_text(text, encoding="utf-8")
+    return path
 
 
-def _page(title, card, training, figures):
+def _body(card, training, figures):
     time = card.time
     rows = {
         "Images": f"{time.n} ({card.failed} without a result)",
@@ -102,10 +92,6 @@ def _page(title, card, training, figures):
         "Median width of the interval": f"{time.interval_width:.0f} Myr",
         "Right stage": f"{card.stage_accuracy:.0%}",
     }
-    cells = "\n".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in rows.items()
-    )
     shown = {
         name: f'<figure><img src="{name}.png" alt="{html.escape(caption)}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -114,16 +100,12 @@ def _page(title, card, training, figures):
     provenance = html.escape(
         json.dumps({k: v for k, v in training.items() if k not in ("groups", "history")}, indent=1)
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>{_STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1>
+    return f"""
 <p class="lead">Median |error| <b>{time.median:.0f} Myr</b> on galaxies never seen in training;
 always giving the training median would be wrong by {time.baseline:.0f} Myr.</p>
 {shown.get("contact_sheet", "")}
 <div class="row">{shown["predicted_against_true"]}{shown["stage_confusion"]}</div>
-<h2>Figures of merit</h2><table>{cells}</table>
+<h2>Figures of merit</h2>{rows_table(rows)}
 <h2>Training</h2>{shown["learning_curve"]}
 <pre>{provenance}</pre>
-</body></html>
 """
