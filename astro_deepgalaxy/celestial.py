@@ -6,7 +6,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-__all__ = ["icrs_to_pixel", "local_matrix", "pixel_to_icrs", "tangent_wcs"]
+__all__ = ["icrs_to_pixel", "local_frame", "pixel_to_icrs", "position_degrees", "tangent_wcs"]
 
 
 def pixel_to_icrs(wcs, x, y):
@@ -75,8 +75,8 @@ def icrs_to_pixel(wcs, ra, dec):
     return x.reshape(ra.shape), y.reshape(ra.shape)
 
 
-def local_matrix(wcs, x, y):
-    """Where the axes of an image point at one of its pixels.
+def local_frame(wcs, x, y):
+    """Where a pixel is, and where the axes of the image point there.
 
     Parameters
     ----------
@@ -87,20 +87,36 @@ def local_matrix(wcs, x, y):
 
     Returns
     -------
-    numpy.ndarray
+    ra, dec : float
+        Degrees.
+    matrix : numpy.ndarray
         Degrees towards the east and the north (rows) for a pixel along x and y (columns): the CD
         matrix of a tangential WCS of that point (Calabretta & Greisen 2002).
     """
-    step = 0.5
-    ra, dec = np.radians(
-        pixel_to_icrs(
-            wcs, x + step * np.array([0, 1, -1, 0, 0]), y + step * np.array([0, 0, 0, 1, -1])
-        )
-    )
-    east = np.cos(dec) * np.sin(ra - ra[0])
-    north = np.sin(dec) * np.cos(dec[0]) - np.cos(dec) * np.sin(dec[0]) * np.cos(ra - ra[0])
-    plane = np.degrees([east, north])
-    return np.column_stack([plane[:, 1] - plane[:, 2], plane[:, 3] - plane[:, 4]]) / (2 * step)
+    half = np.array([0, 0.5, -0.5, 0, 0]), np.array([0, 0, 0, 0.5, -0.5])
+    ra, dec = pixel_to_icrs(wcs, x + half[0], y + half[1])
+    a, d = np.radians(ra), np.radians(dec)
+    sin, cos, apart = np.sin(d), np.cos(d), a - a[0]
+    plane = np.degrees([cos * np.sin(apart), sin * cos[0] - cos * sin[0] * np.cos(apart)])
+    return float(ra[0]), float(dec[0]), plane[:, [1, 3]] - plane[:, [2, 4]]
+
+
+def position_degrees(position):
+    """Right ascension and declination of a position in degrees.
+
+    Parameters
+    ----------
+    position : `~astropy.coordinates.SkyCoord` or tuple of float
+        The position; a tuple is ICRS and in degrees already.
+
+    Returns
+    -------
+    ra, dec : float
+    """
+    if isinstance(position, tuple):
+        return position
+    icrs = position.icrs
+    return float(icrs.ra.deg), float(icrs.dec.deg)
 
 
 def tangent_wcs(ra, dec, matrix, x, y):
@@ -111,7 +127,7 @@ def tangent_wcs(ra, dec, matrix, x, y):
     ra, dec : float
         Position of the tangent point in degrees.
     matrix : array_like
-        CD matrix in degrees, as `local_matrix` gives it.
+        CD matrix in degrees, as `local_frame` gives it.
     x, y : float
         Pixel coordinates of the tangent point, counted from 0.
 

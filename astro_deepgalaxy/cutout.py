@@ -2,6 +2,7 @@
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.nddata import NDData, VarianceUncertainty
 from astropy.wcs.utils import proj_plane_pixel_scales
 
@@ -36,10 +37,10 @@ class Cutout(NDData):
     flags : Flag, optional
         Quality flags so far; every step keeps them.
     meta : dict, optional
-        Whatever else is known. Preprocessing steps use the keys ``position``
-        (`~astropy.coordinates.SkyCoord` to cut around), ``redshift``, ``psf`` (list with an
-        image (y, x) of the point-spread function for each band), ``sky`` (background of the
-        mosaic, (band, y, x)) and ``saturation`` (level in units of the pixels).
+        Whatever else is known. Preprocessing steps use the keys ``position`` (to cut around: a
+        `~astropy.coordinates.SkyCoord`, or ICRS degrees (ra, dec)), ``redshift``, ``psf`` (a list
+        with an image (y, x) of the point-spread function for each band), ``sky`` (background of
+        the mosaic, (band, y, x)) and ``saturation`` (level in units of the pixels).
 
     Raises
     ------
@@ -110,6 +111,12 @@ class Cutout(NDData):
             return None
         _, ny, nx = self.shape
         return self.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+
+    @property
+    def position(self):
+        """Position to cut around (SkyCoord), or None if none was given."""
+        position = self.meta.get("position")
+        return SkyCoord(*position, unit="deg") if isinstance(position, tuple) else position
 
     def replace(self, **changes):
         """Copy of the cutout with some of the constructor's arguments changed.

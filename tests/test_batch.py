@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_processes_and_streaming_make_no_difference(folder, tmp_path):
 
 
 def test_an_interrupted_batch_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(CutoutStore.create.__func__, "__defaults__", (None, 4))
+    monkeypatch.setattr("astro_deepgalaxy.preprocess.batch._SHARD_BYTES", 4 * 4 * 24**2)
     images = [galaxy(i) for i in range(10)]
     whole = preprocess_batch(images, RECIPE, tmp_path / "whole.zarr", progress=False)
     assert whole.n_shards == 3
@@ -190,7 +191,9 @@ def test_command(folder, tmp_path, options, code):
     result = CliRunner().invoke(preprocess, arguments)
     assert result.exit_code == code
     summary = json.loads(result.stdout.strip().splitlines()[-1])
-    assert summary == {"store": output, "rows": 9, "failed": 5}
+    report = output.replace(".zarr", ".html")
+    assert summary == {"store": output, "rows": 9, "failed": 5, "report": report}
+    assert "a0" in Path(report).read_text(encoding="utf-8")
     assert CutoutStore.open(output).image_shape == (24, 24, 1)
 
 

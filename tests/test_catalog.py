@@ -4,7 +4,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
-from astropy.table import QTable, Table
+from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +145,17 @@ def test_several_tables(folder):
     assert [source.id for source in sources] == ["b", "b-2"]
     assert table["group"].tolist() == ["one", "two"]
     assert resolve_inputs([folder / "one.ecsv", folder / "b.fits"])[1] is None
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".csv", ".parquet", ".ecsv"])
+def test_gaps_between_true_and_false_are_not_lost(tmp_path, suffix):
+    gaps = MaskedColumn([True, False, True], mask=[False, True, False])
+    table = QTable({"id": ["a", "b", "c"], "is_merger": gaps})
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".ecsv":
+        write_table(table, path)
+        assert read_table(path)["is_merger"].mask.tolist() == [False, True, False]
+        return
+    with pytest.raises(ValueError, match="'is_merger' of true and false has gaps"):
+        write_table(table, path)
+    assert not path.exists()

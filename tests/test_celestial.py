@@ -6,7 +6,7 @@ from astropy.wcs import WCS, Sip
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from astro_deepgalaxy.celestial import icrs_to_pixel, local_matrix, pixel_to_icrs, tangent_wcs
+from astro_deepgalaxy.celestial import icrs_to_pixel, local_frame, pixel_to_icrs, tangent_wcs
 
 FRAMES = {
     "ICRS": ("RA---TAN", "DEC--TAN"),
@@ -73,7 +73,9 @@ def test_the_local_wcs_is_the_wcs_near_its_point(frame, lon, lat, x, y):
     wcs = a_wcs(frame, lon, lat)
     ra, dec = pixel_to_icrs(wcs, x, y)
     assume(abs(dec) < 85)
-    local = tangent_wcs(ra, dec, local_matrix(wcs, x, y), x, y)
+    frame = local_frame(wcs, x, y)
+    assert frame[:2] == (ra, dec)
+    local = tangent_wcs(*frame, x, y)
     there = pixel_to_icrs(wcs, x + np.array([-30, 0, 40]), y + np.array([20, 0, -50]))
     found = icrs_to_pixel(local, *there)
     assert np.allclose(found, [[x - 30, x, x + 40], [y + 20, y, y - 50]], atol=0.02)

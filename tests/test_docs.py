@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -47,7 +48,38 @@ def desk(tmp_path_factory):
         model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False)
         model.fit(store).save("my_model")
         model.save("astro-deepgalaxy-quickstart/model")
+        write_tiles()
     return folder
+
+
+def write_tiles():
+    """Two bands of two tiles with some galaxies, and their catalogue."""
+    from astropy.io import fits
+    from astropy.table import QTable
+
+    from astro_deepgalaxy.celestial import tangent_wcs
+
+    Path("tiles").mkdir()
+    rng = np.random.default_rng(0)
+    whole = rng.normal(10, 1, (300, 500)).astype(np.float32)
+    x, y = rng.uniform(40, 460, 12), rng.uniform(40, 260, 12)
+    v, w = np.mgrid[:300, :500]
+    for a, b in zip(x, y, strict=True):
+        whole += 100 * np.exp(-np.hypot(w - a, v - b) / 3)
+    matrix = np.diag([-0.2, 0.2]) / 3600
+    for band in "gr":
+        for i, first in enumerate((0, 230)):
+            header = tangent_wcs(150.0, 2.0, matrix, 250 - first, 150).to_header()
+            part = whole[:, first : first + 270]
+            fits.writeto(f"tiles/{band}_{i}.fits", part, header)
+            fits.writeto(f"tiles/weight_{band}_{i}.fits", np.ones_like(part), header)
+    sky = tangent_wcs(150.0, 2.0, matrix, 250, 150).pixel_to_world(x, y)
+    QTable({"ra": sky.ra, "dec": sky.dec}).write("catalogue.fits")
+
+
+def _is_glob(word):
+    # BAND=FILES stands in quotes: the command itself looks for the files.
+    return "*" in word and "=" not in word
 
 
 def run_console(text):
@@ -62,7 +94,7 @@ def run_console(text):
         globbed = [
             name
             for word in words
-            for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+            for name in (sorted(map(str, Path().glob(word))) if _is_glob(word) else [word])
         ]
         result = CliRunner().invoke(main, globbed)
         assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"

@@ -59,6 +59,12 @@ def test_a_constant_is_kept_at_any_level():
     assert np.array_equal(measure_mesh(image, None, 50).image(), image)
 
 
+def test_next_to_no_noise():
+    y, x = np.mgrid[:150, :150]
+    image = (1e-30 * np.exp(-np.hypot(x - 70, y - 70))).astype(np.float32)
+    assert np.abs(measure_mesh(image, None, 50).image()).max() < 1e-29
+
+
 def test_pixels_that_are_not_finite_do_not_count():
     image = field((200, 200), 2)
     spoilt = image.copy()

@@ -32,9 +32,10 @@ def test_flux_and_pixels_of_reproject(scale, angle, mirrored):
     data, mask, _ = average_onto(image[None], image[None] > 99, None, old, new, (n, n))
     flux = np.nansum(data) * (scale / 0.3) ** 2
     assert flux == pytest.approx(image.sum(), rel=2e-3)
-    adaptive, _ = reproject_adaptive((image, old), new, shape_out=(n, n), conserve_flux=True)
-    # At larger pixels the adaptive function itself departs from the true flux by as much.
-    assert flux == pytest.approx(np.nansum(adaptive), rel=1e-2 if scale < 0.8 else 4e-2)
+    if scale < 0.8:
+        # At larger pixels the adaptive function itself departs from the true flux.
+        adaptive, _ = reproject_adaptive((image, old), new, shape_out=(n, n), conserve_flux=True)
+        assert flux == pytest.approx(np.nansum(adaptive), rel=1e-2)
     exact, _ = reproject_exact((image, old), new, shape_out=(n, n))
     inside = ~mask[0] & np.isfinite(exact)
     # Sharper than the exact overlap where new pixels are smaller: bilinear, not nearest.

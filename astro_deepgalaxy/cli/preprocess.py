@@ -2,32 +2,90 @@
 
 import json
 import sys
+from pathlib import Path
 
 import click
+
+
+def _by_band(context, parameter, values):
+    """``{band: files}`` from values of the form BAND=FILES."""
+    found = {}
+    for value in values:
+        band, equals, files = value.partition("=")
+        if not (band and equals and files):
+            raise click.BadParameter(
+                f"expected BAND=FILES, such as r=tiles/r_*.fits; got {value!r}", context, parameter
+            )
+        found.setdefault(band, []).append(files)
+    return found
+
+
+def _plane(name, text):
+    return click.option(
+        f"--{name}", metavar="BAND=FILES", multiple=True, callback=_by_band, help=text
+    )
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, help="Store to write, such as cutouts.zarr.")
-@click.option("--recipe", type=click.Path(dir_okay=False), help="Recipe to follow (JSON).")
+@click.option("--recipe", type=click.Path(dir_okay=False), help="Recipe to follow (TOML or JSON).")
 @click.option("--size", default=128, show_default=True, help="Side in pixels, without a recipe.")
 @click.option("--labels", type=click.Path(dir_okay=False), help="Label table, row by row.")
-@click.option("--processes", default=1, show_default=True, help="Processes to work with.")
+@_plane("mosaic", "Tiles of a band to cut from: a file or glob, with [EXT] for an extension.")
+@_plane("weight", "Inverse variance of each tile of a band, in the same order.")
+@_plane("mask", "Image for each tile of a band that is not 0 where a pixel is bad.")
+@_plane("psf", "Point-spread function for each tile of a band, or one for all.")
+@click.option(
+    "--tiles",
+    type=click.Path(dir_okay=False),
+    help="Instead, a table of tiles with columns band, file, and weight, mask, psf.",
+)
+@click.option("--fov", type=float, help="Side of a cutout from mosaics, in arcsec.")
+@click.option("--processes", default=0, help="Processes to work with.  [default: one a core]")
+@click.option("--scheduler", help="Dask scheduler (tcp://...) whose workers do the work.")
+@click.option("--report/--no-report", default=True, help="Write a quality report (HTML) as well.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when any image could not be used.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
-def preprocess(inputs, output, recipe, size, labels, processes, strict, as_json):
+def preprocess(
+    inputs,
+    output,
+    recipe,
+    size,
+    labels,
+    mosaic,
+    weight,
+    mask,
+    psf,
+    tiles,
+    fov,
+    processes,
+    scheduler,
+    report,
+    strict,
+    as_json,
+):
     """Turn images into a store of network-ready cutouts.
 
     INPUTS are image files (FITS, JPEG, PNG), globs, folders, or a table with a column 'file'
     whose other columns are labels; or one HDF5 file in the layout of the original DeepGalaxy.
+
+    With --mosaic or --tiles, INPUTS is a catalogue with ra and dec in degrees: a cutout is taken
+    at each position, stitched across the tiles that cover it. A column 'fov' in arcsec may give
+    each its own size.
+
     An image that cannot be used is a row with flags and a reason. Given again after an
-    interruption, the command continues.
+    interruption, the command continues. The quality report stands beside the store.
 
     \b
     Examples:
       astro-deepgalaxy preprocess cutouts/*.fits -o cutouts.zarr
       astro-deepgalaxy preprocess mergers/labels.ecsv -o mergers.zarr --processes 4
-      astro-deepgalaxy preprocess pictures/ -o pictures.zarr --recipe recipe.json
+      astro-deepgalaxy preprocess pictures/ -o pictures.zarr --recipe recipe.toml
+      astro-deepgalaxy preprocess catalogue.fits -o survey.zarr --fov 40 \\
+          --mosaic 'g=tiles/*_g.fits' --mosaic 'r=tiles/*_r.fits' --weight 'r=tiles/*_r.ivar.fits'
+      astro-deepgalaxy preprocess catalogue.parquet -o survey.zarr --fov 40 \\
+          --tiles tiles.csv --scheduler tcp://head:8786
       astro-deepgalaxy preprocess original.h5 -o original.zarr
     """
     from ..flags import FAILED
@@ -35,6 +93,15 @@ def preprocess(inputs, output, recipe, size, labels, processes, strict, as_json)
     from ..preprocess import Recipe
     from ..preprocess.batch import preprocess_batch
 
+    if tiles and (mosaic or weight or mask or psf):
+        raise click.UsageError("give either --tiles or --mosaic with its planes")
+    if (weight or mask or psf or fov) and not (mosaic or tiles):
+        raise click.UsageError("--fov, --weight, --mask and --psf need --mosaic")
+    mosaics = None
+    if mosaic or tiles:
+        from ..preprocess.mosaic import Mosaics
+
+        mosaics = Mosaics(tiles or mosaic, fov, weight=weight, mask=mask, psf=psf)
     images = list(inputs) if len(inputs) > 1 else inputs[0]
     labels = read_table(labels) if labels else None
     if any(name.lower().endswith((".h5", ".hdf5")) for name in inputs):
@@ -50,14 +117,28 @@ def preprocess(inputs, output, recipe, size, labels, processes, strict, as_json)
         output,
         labels=labels,
         processes=processes,
+        mosaics=mosaics,
+        scheduler=scheduler,
     )
-    table = store.table
-    bad = table[(table["flags"] & int(FAILED)) != 0]
+    failed, reasons = 0, []
+    for part in map(store.part, range(store.n_shards)):
+        bad = (part["flags"] & int(FAILED)) != 0
+        failed += int(bad.sum())
+        reasons += part["reason"][bad].tolist()[: 10 - len(reasons)]
+    page = None
+    if report:
+        from ..evaluation.quality_report import write_quality_report
+
+        page = str(write_quality_report(store, Path(output).with_suffix(".html")))
     if as_json:
-        click.echo(json.dumps({"store": output, "rows": len(store), "failed": len(bad)}))
+        click.echo(
+            json.dumps({"store": output, "rows": len(store), "failed": failed, "report": page})
+        )
     else:
-        click.echo(f"{len(store)} images, {len(bad)} of them unusable -> {output}")
-        for row in bad[:10]:
-            click.echo(f"  {row['reason']}", err=True)
-    if strict and len(bad):
+        click.echo(f"{len(store)} images, {failed} of them unusable -> {output}")
+        for reason in reasons:
+            click.echo(f"  {reason}", err=True)
+        if page:
+            click.echo(f"quality report: {page}")
+    if strict and failed:
         sys.exit(1)

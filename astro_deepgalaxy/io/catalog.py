@@ -2,6 +2,7 @@
 
 import glob
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +19,18 @@ from .fits import image_stem, split_extension
 from .read import image_suffixes, read_cutout
 from .tables import read_table
 
-__all__ = ["Source", "resolve_inputs"]
+__all__ = ["Source", "Sources", "resolve_inputs"]
 
 _TABLES = (".csv", ".ecsv", ".vot", ".xml", ".parquet")
+_OTHERS = {"redshift": u.one, "fov": u.arcsec}
+_ALIASES = (
+    ("id", "objid", "source_id", "sourceid", "object_id", "name"),
+    ("ra", "raj2000", "ra_icrs", "ramean", "alpha_j2000"),
+    ("dec", "dej2000", "de_icrs", "decj2000", "decmean", "delta_j2000"),
+    ("redshift", "z"),
+    ("fov",),
+    ("position",),
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class Source:
         Position to cut around in degrees; NaN when none was given.
     redshift : float
         Redshift; NaN when none was given.
+    fov : float
+        Side of the cutout in arcseconds; NaN for that of the mosaics.
+    mosaics : object
+        What to cut the image from, `~astro_deepgalaxy.preprocess.mosaic.Mosaics`; None for an
+        image of its own.
     """
 
     id: str
@@ -47,6 +62,15 @@ class Source:
     ra: float = np.nan
     dec: float = np.nan
     redshift: float = np.nan
+    fov: float = np.nan
+    mosaics: object = None
+
+    @property
+    def key(self):
+        """What tells the source from others: JSON data."""
+        if self.mosaics is None:
+            return [self.id, self.file]
+        return [self.id, repr((self.ra, self.dec, self.redshift, self.fov))]
 
     def read(self):
         """Read the image.
@@ -61,16 +85,60 @@ class Source:
         CutoutError
             If it cannot be read.
         """
+        if self.mosaics is not None:
+            return self.mosaics.cutout(self.ra, self.dec, self.fov, self.id, self.redshift)
         cutout = read_cutout(self.file if self.image is None else self.image)
         meta = dict(cutout.meta)
         if np.isfinite([self.ra, self.dec]).all():
-            meta["position"] = SkyCoord(self.ra, self.dec, unit="deg")
+            meta["position"] = (self.ra, self.dec)
         if np.isfinite(self.redshift):
             meta["redshift"] = self.redshift
         return cutout.replace(id=self.id, file=self.file or cutout.file, meta=meta)
 
 
-def resolve_inputs(inputs):
+class Sources(Sequence):
+    """The sources of a table: they are made when asked for, so that a million take little room.
+
+    Parameters
+    ----------
+    ids, files : sequence of str
+        Names and files.
+    ra, dec, redshift, fov : numpy.ndarray
+        As in `Source`.
+    mosaics : object
+        As in `Source`.
+    """
+
+    def __init__(self, ids, files, ra, dec, redshift, fov, mosaics=None):
+        self._columns = ids, files, ra, dec, redshift, fov
+        self.mosaics = mosaics
+
+    def on(self, mosaics):
+        """The same sources on other mosaics.
+
+        Parameters
+        ----------
+        mosaics : object
+            The mosaics.
+
+        Returns
+        -------
+        Sources
+        """
+        return Sources(*self._columns, mosaics)
+
+    def __len__(self):
+        return len(self._columns[0])
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        name, file, *numbers = (column[i] for column in self._columns)
+        ra, dec, redshift, fov = map(float, numbers)
+        return Source(str(name), str(file), None, ra, dec, redshift, fov, self.mosaics)
+
+
+def resolve_inputs(inputs, mosaics=None):
     """List the images that some inputs name.
 
     Parameters
@@ -79,10 +147,15 @@ def resolve_inputs(inputs):
         A folder stands for the images in it. A table, or the file of one, has a column ``file``
         (relative to the table's file) and optionally ``id``, ``ra`` and ``dec`` in degrees or a
         SkyCoord ``position``, and ``redshift``. An array is one image, (y, x) or (band, y, x).
+    mosaics : Mosaics, optional
+        Then `inputs` is a catalogue, a table or the file of one: a cutout is taken at each
+        position. Columns are those above but ``file``, in small or capital letters, also
+        ``RAJ2000, DEJ2000`` or ``RA_ICRS, DE_ICRS``, and ``fov`` for the side of a cutout in
+        arcseconds.
 
     Returns
     -------
-    sources : list of Source
+    sources : sequence of Source
         One per image, in order. Files are not opened: one that is missing fails when it is read.
     table : `~astropy.table.QTable` or None
         The rows of the table or tables, when nothing else was given.
@@ -90,15 +163,20 @@ def resolve_inputs(inputs):
     Raises
     ------
     ValueError
-        If a glob or folder holds no image, a table has no column ``file``, or there is nothing.
+        If a glob or folder holds no image, a table has no column ``file`` (a catalogue: no
+        positions), or there is nothing.
     TypeError
         If an input is none of these.
     """
+    if mosaics is not None:
+        return _from_catalogue(inputs, mosaics)
     sources, tables = [], []
     many = isinstance(inputs, list | tuple) and not _is_pixels(inputs)
-    for item in inputs if many else [inputs]:
+    items = list(inputs) if many else [inputs]
+    for item in items:
         found, table = _resolve(item)
-        sources += found
+        # The sources of a single table stay in its columns.
+        sources = found if len(items) == 1 else [*sources, *found]
         tables.append(table)
     if not sources:
         raise ValueError("there are no images: the list of inputs is empty")
@@ -156,48 +234,103 @@ def _from_file(path):
 def _from_table(table, folder):
     if "file" not in table.colnames:
         raise ValueError(
-            f"the table of images has no column 'file'; its columns are {table.colnames}"
+            f"the table of images has no column 'file'; its columns are {table.colnames}; a "
+            "catalogue of positions needs mosaics to cut from"
         )
-    n = len(table)
     files = [str(folder / str(file)) for file in table["file"]]
-    names = (
-        [str(name) for name in table["id"]]
-        if "id" in table.colnames
-        else [_from_file(file).id for file in files]
-    )
+    names = table["id"] if "id" in table.colnames else [_from_file(file).id for file in files]
+    ra, dec = _positions(table)
+    numbers = (_numbers(table, name, unit) for name, unit in _OTHERS.items())
+    return Sources(np.asarray(names, dtype=str), files, ra, dec, *numbers), table
+
+
+def _from_catalogue(inputs, mosaics):
+    if isinstance(inputs, list | tuple) and len(inputs) == 1:
+        inputs = inputs[0]
+    if isinstance(inputs, str | Path):
+        inputs = read_table(inputs)
+    if not isinstance(inputs, Table):
+        raise ValueError(
+            "with mosaics the input is one catalogue: a table, or the file of one; "
+            f"got {type(inputs).__name__}"
+        )
+    table = QTable(inputs)
+    if not len(table):
+        raise ValueError("the catalogue is empty")
+    for names in _ALIASES:
+        _rename(table, names)
+    if "id" not in table.colnames:
+        width = len(str(len(table)))
+        table["id"] = [f"{i:0{width}d}" for i in range(1, len(table) + 1)]
+    table["id"] = _unique([str(name) for name in table["id"]])
+    ra, dec = _positions(table)
+    if np.isnan(ra).all():
+        raise ValueError(
+            "the catalogue has no positions: it needs columns ra and dec in degrees, or a SkyCoord "
+            f"position; its columns are {table.colnames}"
+        )
+    numbers = (_numbers(table, name, unit) for name, unit in _OTHERS.items())
+    return Sources(table["id"], [""] * len(table), ra, dec, *numbers, mosaics), table
+
+
+def _rename(table, names):
+    """Give a column its standard name, the first of `names`, by whichever of them it has."""
+    if names[0] in table.colnames:
+        return
+    small = {name.lower(): name for name in table.colnames}
+    for name in names:
+        if name.lower() in small:
+            table.rename_column(small[name.lower()], names[0])
+            return
+
+
+def _positions(table):
+    """ICRS right ascension and declination in degrees."""
     if "position" in table.colnames and isinstance(table["position"], SkyCoord):
         sky = table["position"].icrs
-        ra, dec = sky.ra.deg, sky.dec.deg
-    else:
-        ra, dec = (_numbers(table, name, u.deg, n) for name in ("ra", "dec"))
-    redshift = _numbers(table, "redshift", u.one, n)
-    sources = [
-        Source(names[i], files[i], None, float(ra[i]), float(dec[i]), float(redshift[i]))
-        for i in range(n)
-    ]
-    return sources, table
+        return sky.ra.deg, sky.dec.deg
+    return tuple(_numbers(table, name, u.deg) for name in ("ra", "dec"))
 
 
-def _numbers(table, name, unit, n):
+def _numbers(table, name, unit):
     if name not in table.colnames:
-        return np.full(n, np.nan)
+        return np.full(len(table), np.nan)
     column = table[name]
     if isinstance(column, np.ma.MaskedArray):
         column = column.astype(float).filled(np.nan)
-    return np.asarray(u.Quantity(column, unit).value, dtype=float)
+    try:
+        return np.asarray(u.Quantity(column, unit).value, dtype=float)
+    except (TypeError, ValueError) as error:
+        # Sexagesimal text, or another unit.
+        raise ValueError(
+            f"the column {name!r} of the table is not numbers in {unit or 'no unit'}: {error}"
+        ) from error
 
 
 def _unique_ids(sources):
     """The same sources; the second of a name is called ``name-2``, and so on."""
-    taken = {source.id for source in sources}
+    names = [source.id for source in sources]
+    unique = _unique(names)
+    if unique is names:
+        return sources
+    return [
+        source if name == source.id else replace(source, id=name)
+        for source, name in zip(sources, unique, strict=True)
+    ]
+
+
+def _unique(names):
+    taken = set(names)
+    if len(taken) == len(names):
+        return names
     seen, out = set(), []
-    for source in sources:
-        name, k = source.id, 1
+    for first in names:
+        name, k = first, 1
         while name in seen or (k > 1 and name in taken):
             k += 1
-            name = f"{source.id}-{k}"
+            name = f"{first}-{k}"
         seen.add(name)
-        out.append(source if name == source.id else replace(source, id=name))
+        out.append(name)
     return out
 
 

@@ -127,12 +127,20 @@ def write_table(table, path):
     Raises
     ------
     ValueError
-        If the suffix is not one of these.
+        If the suffix is not one of these, or a column of true and false has gaps, which only
+        ECSV can hold.
     """
     path = Path(path)
     check_table_suffix(path)
     suffix = path.suffix.lower()
     table = QTable(table, copy=False)
+    for name in table.colnames if suffix != ".ecsv" else ():
+        column = table[name]
+        if getattr(getattr(column, "dtype", None), "kind", "") == "b" and np.ma.is_masked(column):
+            raise ValueError(
+                f"{path}: the column {name!r} of true and false has gaps, which would be lost; "
+                "leave out its rows, or write an .ecsv file"
+            )
     if suffix not in (".ecsv", ".fits"):
         table = _plain(table, vectors=suffix != ".csv")
     if path.suffix.lower() == ".fits":

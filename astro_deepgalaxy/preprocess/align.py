@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 from astropy import units as u
 
-from ..celestial import icrs_to_pixel, pixel_to_icrs, tangent_wcs
+from ..celestial import icrs_to_pixel, pixel_to_icrs, position_degrees, tangent_wcs
 from ..flags import CutoutError, Flag
 from .steps import Step
 from .warp import average_onto
 
-__all__ = ["Align"]
+__all__ = ["Align", "is_flux"]
 
 _METHODS = ("average", "interp", "adaptive", "exact")
 _CONSERVED = ("auto", "flux", "brightness")
@@ -94,9 +94,7 @@ class Align(Step):
         return cutout.replace(data=data, mask=mask, variance=variance, wcs=wcs, flags=flags)
 
     def _conserves_flux(self, cutout):
-        if self.conserve != "auto":
-            return self.conserve == "flux"
-        return cutout.unit is None or _solid_angle(cutout.unit) > -1
+        return is_flux(cutout.unit) if self.conserve == "auto" else self.conserve == "flux"
 
     def _scale(self, cutout):
         """New pixel scale in arcsec, or None when the redshift is not known."""
@@ -117,7 +115,7 @@ class Align(Step):
         if self.size is not None:
             position = cutout.meta.get("position")
             if position is not None:
-                ra, dec = position.icrs.ra.deg, position.icrs.dec.deg
+                ra, dec = position_degrees(position)
             middle = (self.size - 1) / 2
             return tangent_wcs(ra, dec, matrix, middle, middle), (self.size, self.size)
         wcs = tangent_wcs(ra, dec, matrix, 0, 0)
@@ -172,12 +170,22 @@ class Align(Step):
 
 
 @lru_cache
-def _solid_angle(unit):
-    """Power of the solid angle in a unit: -1 for MJy / sr."""
+def is_flux(unit):
+    """Whether pixels of a unit hold a flux, and not a flux per solid angle such as MJy / sr.
+
+    Parameters
+    ----------
+    unit : `~astropy.units.Unit` or None
+        The unit; None for fluxes.
+
+    Returns
+    -------
+    bool
+    """
     power = 0.0
     for base, p in zip(getattr(unit, "bases", ()), getattr(unit, "powers", ()), strict=True):
         if base.is_equivalent(u.sr):
             power += p
         elif base.is_equivalent(u.rad):
             power += p / 2
-    return power
+    return power > -1

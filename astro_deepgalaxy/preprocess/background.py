@@ -9,6 +9,7 @@ from scipy import ndimage
 from ..flags import CutoutError, Flag
 from .mesh import measure_mesh
 from .sky import WORKING_SIZE, bin_plane, find_sources, sky_statistics
+from .sources import pixel_position
 from .steps import Step
 
 __all__ = ["Background"]
@@ -75,9 +76,10 @@ class Background(Step):
         """Subtract the sky of each band; see `Step`."""
         flags = cutout.flags
         if self.scope == "mosaic":
-            sky = cutout.meta.get("sky")
+            meta = dict(cutout.meta)
+            sky = meta.pop("sky", None)
             if sky is not None:
-                return cutout.replace(data=cutout.data - sky)
+                return cutout.replace(data=cutout.data - sky, meta=meta)
             flags |= Flag.CUTOUT_BACKGROUND
         planes = []
         for plane, mask in zip(cutout.data, cutout.mask, strict=True):
@@ -170,13 +172,8 @@ def _plane(terms, shape, factor=1):
 
 def _is_central(sources, cutout, factor):
     """Whether a source is near the position, or the middle."""
-    y, x = ((n - 1) / 2 for n in cutout.shape[1:])
-    position = cutout.meta.get("position")
-    if position is not None and cutout.wcs is not None:
-        there = [float(v) for v in cutout.wcs.world_to_pixel(position)]
-        if np.isfinite(there).all():
-            x, y = there
-    y, x = (y + 0.5) / factor - 0.5, (x + 0.5) / factor - 0.5
+    middle = tuple((n - 1) / 2 for n in cutout.shape[1:])
+    y, x = ((c + 0.5) / factor - 0.5 for c in pixel_position(cutout) or middle)
     reach = max(3.0, _CENTRAL * max(sources.shape))
     rows, columns = (slice(max(0, round(c - reach)), max(0, round(c + reach) + 1)) for c in (y, x))
     return bool(sources[rows, columns].any())

@@ -61,11 +61,15 @@ class Bands(Step):
             return self._combine(cutout)
         _require(cutout, self.select)
         i = [cutout.bands.index(name) for name in self.select]
+        meta = dict(cutout.meta)
+        if "psf" in meta:
+            meta["psf"] = [meta["psf"][k] for k in i]
         return cutout.replace(
             data=cutout.data[i],
             mask=cutout.mask[i],
             variance=None if cutout.variance is None else cutout.variance[i],
             bands=self.select,
+            meta=meta,
         )
 
     def _combine(self, cutout):
@@ -87,8 +91,14 @@ class Bands(Step):
         variance = cutout.variance
         if variance is not None:
             variance = np.tensordot(w**2, variance, axes=1)
+        # The point-spread function of the sum is not that of any band.
+        meta = {name: value for name, value in cutout.meta.items() if name != "psf"}
         return cutout.replace(
-            data=np.where(mask, np.nan, data), mask=mask, variance=variance, bands=("luminance",)
+            data=np.where(mask, np.nan, data),
+            mask=mask,
+            variance=variance,
+            bands=("luminance",),
+            meta=meta,
         )
 
 

@@ -7,7 +7,9 @@ import numba
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["Mesh", "measure_mesh"]
+__all__ = ["Mesh", "box_levels", "measure_mesh", "smooth_mesh"]
+
+EXCLUDE_PERCENTILE = 75.0
 
 _CLIP = 3.0
 _ITERATIONS = 10
@@ -74,7 +76,7 @@ class Mesh:
         return float(np.sqrt(np.nanmean(apart**2)))
 
 
-def measure_mesh(plane, mask, box, exclude_percentile=75.0, filter_size=3):
+def measure_mesh(plane, mask, box, exclude_percentile=EXCLUDE_PERCENTILE, filter_size=3):
     """Measure the sky in boxes, as `photutils.background.Background2D` does.
 
     Pixels of a box are clipped at three sigma about their median; the level is SExtractor's
@@ -99,6 +101,23 @@ def measure_mesh(plane, mask, box, exclude_percentile=75.0, filter_size=3):
     Mesh or None
         None when no box has enough pixels.
     """
+    raw, noise = box_levels(plane, mask, box, exclude_percentile)
+    return smooth_mesh(raw, noise, box, plane.shape, filter_size)
+
+
+def box_levels(plane, mask, box, exclude_percentile=EXCLUDE_PERCENTILE):
+    """The first half of `measure_mesh`: level and noise of each box.
+
+    Parameters
+    ----------
+    plane, mask, box, exclude_percentile
+        As in `measure_mesh`.
+
+    Returns
+    -------
+    level, noise : numpy.ndarray
+        (box along y, box along x); NaN where too few pixels are left.
+    """
     ny, nx = (-(-n // box) for n in plane.shape)
     pixels = np.where(mask, np.float32(np.nan), plane) if mask is not None else plane
     if (ny * box, nx * box) != plane.shape:
@@ -108,11 +127,32 @@ def measure_mesh(plane, mask, box, exclude_percentile=75.0, filter_size=3):
     boxes = np.sort(boxes, axis=-1)  # NaN come last
     level, noise, kept = (a.reshape(ny, nx) for a in _clipped(boxes))
     few = kept <= (1 - exclude_percentile / 100) * box**2
-    raw, noise = np.where(few, np.nan, level), np.where(few, np.nan, noise)
-    if few.all():
+    return np.where(few, np.nan, level), np.where(few, np.nan, noise)
+
+
+def smooth_mesh(raw, noise, box, shape, filter_size=3):
+    """The second half of `measure_mesh`: fill the gaps between boxes and smooth.
+
+    Parameters
+    ----------
+    raw, noise : numpy.ndarray
+        What `box_levels` found.
+    box : int
+        Side of a box in pixels.
+    shape : tuple of int
+        Shape of the image, (y, x).
+    filter_size : int
+        Side of the median filter in boxes.
+
+    Returns
+    -------
+    Mesh or None
+        None when there is no box at all.
+    """
+    if np.isnan(raw).all():
         return None
     smooth = _median_filter(_fill(raw), filter_size)
-    return Mesh(smooth.astype(np.float32), raw, noise, box, plane.shape)
+    return Mesh(smooth.astype(np.float32), raw, noise, box, tuple(shape))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -141,6 +181,9 @@ def _clipped(boxes):
             median = 0.5 * (row[low + (n - 1) // 2] + np.float64(row[low + n // 2])) - zero
             mean = total / n
             reach = _CLIP * np.sqrt(max(square / n - mean * mean, 0.0))
+            if reach == 0:
+                # All the same, but for rounding.
+                break
             before = n
             while row[low] - zero < median - reach:
                 d = row[low] - zero

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import tomllib
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Recipe:
         for step in self.steps:
             if not isinstance(step, Step):
                 raise ValueError(f"recipe: {step!r} is not a step")
+        if any(getattr(step, "scope", "") == "mosaic" for step in self.steps[1:]):
+            raise ValueError("recipe: a background with the scope 'mosaic' must be the first step")
 
     @classmethod
     def default(cls, size=128):
@@ -91,6 +94,11 @@ class Recipe:
                 name = cutout.file or cutout.id or "image"
                 raise CutoutError(f"{name}: step {step.name!r}: {error}", flag) from error
         return cutout
+
+    @property
+    def uses_mosaic_sky(self):
+        """Whether the sky is measured in mosaics, where there are any."""
+        return bool(self.steps) and getattr(self.steps[0], "scope", "") == "mosaic"
 
     def to_dict(self):
         """The recipe as JSON data."""
@@ -155,12 +163,12 @@ class Recipe:
 
     @classmethod
     def read(cls, path):
-        """Read a recipe from a JSON file.
+        """Read a recipe from a file.
 
         Parameters
         ----------
         path : str or `~pathlib.Path`
-            File.
+            JSON as `to_json` writes it, or TOML with a table ``[[steps]]`` for each step.
 
         Returns
         -------
@@ -172,9 +180,14 @@ class Recipe:
             If there is no such file, or it does not hold a recipe; names the file.
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_text(encoding="utf-8")
+            if Path(path).suffix.lower() == ".toml":
+                return cls.from_dict(tomllib.loads(text))
+            return cls.from_json(text)
         except OSError as error:
             raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not TOML: {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

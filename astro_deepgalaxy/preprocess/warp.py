@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 from ..celestial import icrs_to_pixel, pixel_to_icrs
+from ..flags import CutoutError, Flag
 
 __all__ = ["average_onto"]
 
@@ -42,10 +43,20 @@ def average_onto(data, mask, variance, wcs, new_wcs, shape, least=0.5):
         Where there was too little to average.
     variance : numpy.ndarray or None
         Variance of the averages, from the squares of the weights; covariance is ignored.
+
+    Raises
+    ------
+    CutoutError
+        If the image is smaller than a new pixel.
     """
     nodes, step = _mapping(wcs, new_wcs, shape)
     middle = np.nanmedian(_sides(nodes, step))
-    samples = max(1, int(np.ceil(middle - 1e-3))) if np.isfinite(middle) else 1
+    samples = max(1, int(np.ceil(min(middle, 1e6) - 1e-3))) if np.isfinite(middle) else 1
+    if samples > max(data.shape[1:]):
+        raise CutoutError(
+            "the whole image is smaller than one pixel of the new grid; check its WCS",
+            Flag.PREPROCESS_FAILED,
+        )
     new = np.empty((len(data), *shape), dtype=np.float32)
     for i in range(len(data)):
         # A masked pixel has no weight, but not even 0 times NaN is nothing.
@@ -108,6 +119,9 @@ def _average(data, mask, masked, nodes, step, samples, least, new):
                 dx = ((1 - v) * nodes[b, a + 1, 0] + v * nodes[b + 1, a + 1, 0] - x0) / step
                 dy = ((1 - v) * nodes[b, a + 1, 1] + v * nodes[b + 1, a + 1, 1] - y0) / step
                 for i in range(first, last):
+                    x, y = x0 + (i - first) * dx, y0 + (i - first) * dy
+                    if not (-samples - 1 < x < nx + samples and -samples - 1 < y < ny + samples):
+                        continue
                     for m in range(samples):
                         u = i - first + (m + 0.5) / samples - 0.5
                         x, y = x0 + u * dx, y0 + u * dy

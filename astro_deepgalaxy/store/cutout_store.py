@@ -1,19 +1,23 @@
 """A folder of network-ready images (Zarr) and their label table (FITS), written shard by shard."""
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import zarr
 from astropy.table import vstack
 
+from ..celestial import tangent_wcs
 from ..io.tables import read_table, write_table
-from ..jobs import atomic_folder
+from ..jobs import atomic_folder, sweep_partial
 
 __all__ = ["CutoutStore"]
 
 _FORMAT = "astro_deepgalaxy cutout store"
 _VERSION = 1
+_CHUNK_BYTES = 2**17
 
 
 class CutoutStore:
@@ -94,7 +98,8 @@ class CutoutStore:
         Raises
         ------
         ValueError
-            If a store of another description, or something else, stands there already.
+            If a store of another description, or something else, stands there already; the
+            attribute ``versions`` may differ, and stays what it was.
         """
         path = Path(path)
         attributes = json.loads(json.dumps(attributes or {}))
@@ -111,13 +116,17 @@ class CutoutStore:
                     f"{path}: holds {store.images.shape[0]} images of {store.images.shape[1:]}, "
                     f"not {n_rows} of {shape[1:]}; remove it or choose another folder"
                 )
-            for key in sorted({*attributes, *store.attributes}):
+            for key in sorted({*attributes, *store.attributes} - {"versions"}):
                 if store.attributes.get(key) != attributes.get(key):
                     raise ValueError(
                         f"{path}: was made with another {key.replace('_', ' ')}; remove it or "
                         "choose another folder"
                     )
+            if store.pending:
+                sweep_partial(path)
             return store
+        for left in path.parent.glob(f".partial-*-{path.name}"):
+            shutil.rmtree(left, ignore_errors=True)
         with atomic_folder(path) as partial:
             group = zarr.create_group(
                 partial,
@@ -132,8 +141,9 @@ class CutoutStore:
                 "images",
                 shape=shape,
                 dtype="float32",
-                chunks=(1, *shape[1:]),
+                chunks=(_chunk_rows(shard_rows, shape), *shape[1:]),
                 shards=(shard_rows, *shape[1:]),
+                compressors=zarr.codecs.ZstdCodec(level=1),
                 dimension_names=("row", "y", "x", "channel"),
             )
             (partial / "table").mkdir()
@@ -222,9 +232,36 @@ class CutoutStore:
                     f"{self.path}: {len(self.pending)} of {self.n_shards} shards are not written "
                     "yet; run the command that makes the store again, and it goes on"
                 )
-            parts = [read_table(self._table_file(shard)) for shard in range(self.n_shards)]
+            parts = [self.part(shard) for shard in range(self.n_shards)]
             self._table = vstack(parts, metadata_conflicts="silent")
         return self._table
+
+    def part(self, shard):
+        """Read the label table of one shard, for work that goes through the store part by part.
+
+        Parameters
+        ----------
+        shard : int
+            Shard number.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            The rows `rows_of` names, in order.
+
+        Raises
+        ------
+        ValueError
+            If there is no such shard, or it is still to be written.
+        """
+        self.rows_of(shard)
+        file = self._table_file(shard)
+        if not file.exists():
+            raise ValueError(
+                f"{self.path}: shard {shard} is not written yet; run the command that makes the "
+                "store again, and it goes on"
+            )
+        return read_table(file)
 
     def load(self, rows):
         """Read some images into memory.
@@ -252,5 +289,31 @@ class CutoutStore:
                     out[i] = self.images[int(rows[i])]
         return out
 
+    def wcs(self, row):
+        """The WCS of an image: tangential at its middle, with the axes of its pixels there.
+
+        Parameters
+        ----------
+        row : int
+            Row number.
+
+        Returns
+        -------
+        `~astropy.wcs.WCS` or None
+            None for an image without a WCS.
+        """
+        columns = self.table[row]["ra", "dec", "cd"]
+        ra, dec, cd = (np.asarray(value.to_value("deg")) for value in columns)
+        if not np.isfinite(cd).all():
+            return None
+        ny, nx = self.image_shape[:2]
+        return tangent_wcs(ra, dec, cd.reshape(2, 2), (nx - 1) / 2, (ny - 1) / 2)
+
     def _table_file(self, shard):
         return self.path / "table" / f"part-{shard:05d}.fits"
+
+
+def _chunk_rows(shard_rows, shape):
+    """Images that are packed together: small ones one by one would take longer to write."""
+    fit = max(1, _CHUNK_BYTES // (4 * shape[1] * shape[2] * shape[3]))
+    return math.gcd(2 ** (fit.bit_length() - 1), shard_rows)
