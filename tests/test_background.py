@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from astropy.stats import SigmaClip
+from photutils.background import Background2D
 
 from astro_deepgalaxy import Cutout, Flag
+from astro_deepgalaxy.celestial import tangent_wcs
 from astro_deepgalaxy.io import read_cutout
 from astro_deepgalaxy.preprocess.background import Background
 from astro_deepgalaxy.preprocess.sky import bin_plane, sky_statistics
@@ -92,3 +95,87 @@ def test_raw_frame_with_a_strong_gradient(real_images):
         level = np.median(blocks, axis=-1)[border]
         spread.append(np.subtract(*np.percentile(level, [90, 10])))
     assert spread[1] < spread[0] / 6
+
+
+def scene(seed=0, at=(128, 128), n=256, noise=3.0, length=8):
+    """Noise on a flat sky, a galaxy, and a mask with holes."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((n, n))
+    galaxy = 300 * np.exp(-np.hypot(x - at[1], y - at[0]) / length)
+    return Cutout(rng.normal(100, noise, (n, n)) + galaxy, mask=rng.random((n, n)) < 0.02)
+
+
+def test_without_a_mask_of_sources_it_is_background2d():
+    cutout = scene()
+    out = Background(nsigma=0)(cutout)
+    expected = Background2D(
+        cutout.data[0],
+        64,
+        mask=cutout.mask[0],
+        sigma_clip=SigmaClip(3, maxiters=10),
+        exclude_percentile=75,
+    ).background
+    assert np.abs(cutout.data[0] - out.data[0] - expected).max() < 5e-3 * 3
+
+
+def test_a_mask_of_sources_brings_it_nearer_to_the_truth():
+    cutout = scene(length=16)
+    errors = [
+        np.abs(cutout.data[0] - Background(nsigma=nsigma)(cutout).data[0] - 100).max()
+        for nsigma in (0, 2)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_the_engine_sep():
+    sep = pytest.importorskip("sep")
+    cutout = scene()
+    out = Background(nsigma=0, engine="sep")(cutout)
+    expected = sep.Background(
+        np.where(cutout.mask[0], 0, cutout.data[0]), mask=cutout.mask[0], bw=64, bh=64
+    ).back()
+    assert np.allclose(cutout.data[0] - out.data[0], expected, atol=1e-3)
+    masked = Background(engine="sep")(cutout)
+    assert np.abs(cutout.data[0] - masked.data[0] - 100).max() < 1.0
+
+
+@pytest.mark.parametrize("at", [(128, 128), (60, 200)])
+def test_a_source_near_the_middle_or_the_position(at):
+    out = Background()(scene(at=at))
+    assert bool(out.flags & Flag.NO_CENTRAL_SOURCE) == (at != (128, 128))
+    wcs = tangent_wcs(30, 10, np.diag([-1, 1]) / 3600, 0, 0)
+    position = wcs.pixel_to_world(at[1], at[0])
+    there = scene(at=at).replace(wcs=wcs, meta={"position": position})
+    assert not Background()(there).flags & Flag.NO_CENTRAL_SOURCE
+    # Also as numbers, the way catalogues give it.
+    there = there.replace(meta={"position": (position.ra.deg, position.dec.deg)})
+    assert not Background()(there).flags & Flag.NO_CENTRAL_SOURCE
+    assert there.position.separation(position).arcsec < 1e-6
+
+
+def test_uneven_sky_is_flagged():
+    cutout = scene()
+    steps = 12 * ((np.indices((256, 256)) // 64).sum(axis=0) % 2)
+    assert not Background(nsigma=0)(cutout).flags & Flag.BACKGROUND_RESIDUAL
+    uneven = cutout.replace(data=cutout.data + steps.astype(np.float32))
+    assert Background(nsigma=0)(uneven).flags & Flag.BACKGROUND_RESIDUAL
+
+
+def test_the_sky_of_a_mosaic_is_taken_once():
+    cutout = scene()
+    step = Background(scope="mosaic")
+    out = step(cutout.replace(meta={"sky": np.full(cutout.shape, 7.0)}))
+    assert np.allclose(out.data, cutout.data - 7)
+    assert "sky" not in out.meta
+    assert not out.flags
+    alone = step(cutout)
+    assert alone.flags == Flag.CUTOUT_BACKGROUND
+    assert np.array_equal(alone.data, Background()(cutout).data)
+
+
+@pytest.mark.parametrize(
+    "options", [{"box_size": 2}, {"nsigma": -1}, {"engine": "magic"}, {"scope": "sky"}]
+)
+def test_wrong_options(options):
+    with pytest.raises(ValueError, match="background: "):
+        Background(**options)

@@ -82,6 +82,27 @@ def test_files(tmp_path):
         Recipe.read(tmp_path / "no.json")
 
 
+def test_a_recipe_in_toml(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'version = 1\n[[steps]]\nstep = "bands"\nselect = ["r"]\n'
+        '[[steps]]\nstep = "resize"\nsize = 48\n'
+    )
+    recipe = Recipe.read(path)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert [step.name for step in recipe.steps] == ["bands", "resize"]
+    assert recipe.steps[1].size == 48
+    for text, message in (
+        ("steps = [", "not TOML"),
+        ('[[steps]]\nstep = "resise"', "resize"),
+        ('[[steps]]\nstep = "resize"\nsise = 3', "size"),
+        ("size = 3", "expected"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"recipe\.toml: .*{message}"):
+            Recipe.read(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Clumsy(Step):
     name: ClassVar[str] = "clumsy"
