@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -319,12 +318,13 @@ def _inputs_digest(sources, labels, mosaics):
 
 def _image_shape(sources, recipe, workers):
     """Shape of a prepared image, from the first one that can be used."""
-    with nullcontext() if workers.are_here else OwnProcess() as process:
-        for source in sources:
-            if process is None:
-                image, row = prepare(source, recipe)
-            else:
-                ((image, row),) = _carefully([source], recipe, process)
-            if image is not None:
-                return image.shape
-    raise ValueError(f"none of the {len(sources)} images can be used; the last: {row['reason']}")
+    row = None
+    for source in sources:
+        try:
+            (((image, row),),) = workers.run(prepare_all, [([source], recipe)])
+        except WorkerDiedError:
+            continue
+        if image is not None:
+            return image.shape
+    reason = row["reason"] if row else "its process died"
+    raise ValueError(f"none of the {len(sources)} images can be used; the last: {reason}")
