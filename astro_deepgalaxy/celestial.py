@@ -1,12 +1,21 @@
 """ICRS positions of pixels, without the time that coordinate objects take."""
 
+import copy
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-__all__ = ["icrs_to_pixel", "local_frame", "pixel_to_icrs", "position_degrees", "tangent_wcs"]
+__all__ = [
+    "copy_wcs",
+    "icrs_to_pixel",
+    "local_frame",
+    "pixel_to_icrs",
+    "position_degrees",
+    "tangent_wcs",
+]
 
 
 def pixel_to_icrs(wcs, x, y):
@@ -119,6 +128,27 @@ def position_degrees(position):
     return float(icrs.ra.deg), float(icrs.dec.deg)
 
 
+def copy_wcs(wcs):
+    """A copy of a WCS and its distortion, without what `WCS.deepcopy` leaks each time.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        The WCS.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS`
+        Not tied to the shape of an image.
+    """
+    new = WCS(naxis=wcs.naxis, fix=False)
+    new.wcs = copy.deepcopy(wcs.wcs)
+    new.sip = wcs.sip
+    new.cpdis1, new.cpdis2 = wcs.cpdis1, wcs.cpdis2
+    new.det2im1, new.det2im2 = wcs.det2im1, wcs.det2im2
+    return new
+
+
 def tangent_wcs(ra, dec, matrix, x, y):
     """A tangential ICRS WCS.
 
@@ -135,7 +165,7 @@ def tangent_wcs(ra, dec, matrix, x, y):
     -------
     `~astropy.wcs.WCS`
     """
-    wcs = WCS(naxis=2)
+    wcs = WCS(naxis=2, fix=False)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.cunit = u.deg, u.deg
     wcs.wcs.crval = ra, dec

@@ -85,7 +85,7 @@ def _is_glob(word):
 def run_console(text):
     from astro_deepgalaxy.cli import main
 
-    for line in text.splitlines():
+    for line in text.replace("\\\n", "").splitlines():
         if not line.startswith("$ astro-deepgalaxy "):
             continue
         words = shlex.split(line.removeprefix("$ astro-deepgalaxy "))

@@ -1,5 +1,6 @@
 """Windows of large FITS images, read without the rest of the file."""
 
+import atexit
 import os
 import warnings
 
@@ -170,4 +171,5 @@ class _Opened:
 
 
 open_plane = _Opened()
+atexit.register(open_plane.forget)
 """Open a `Plane` by its name, or give the one that is open in this process already."""

@@ -3,6 +3,7 @@
 import numpy as np
 from astropy.wcs import Sip
 
+from ..celestial import copy_wcs
 from ..flags import CutoutError, Flag
 
 __all__ = ["resampling_matrix", "transform_wcs"]
@@ -64,7 +65,7 @@ def transform_wcs(wcs, origin=(0, 0), factor=(1.0, 1.0)):
             Flag.PREPROCESS_FAILED,
         )
     origin, factor = np.asarray(origin, dtype=float), np.asarray(factor, dtype=float)
-    new = wcs.deepcopy()
+    new = copy_wcs(wcs)
     # Pixel edges stand at half-integer FITS coordinates; they are what scales.
     new.wcs.crpix = (wcs.wcs.crpix - origin - 0.5) * factor + 0.5
     if wcs.wcs.has_cd():
@@ -86,7 +87,6 @@ def transform_wcs(wcs, origin=(0, 0), factor=(1.0, 1.0)):
             )
         )
         new.sip = Sip(a, b, ap, bp, crpix)
-    new.pixel_shape = None
     new.wcs.set()
     return new
 

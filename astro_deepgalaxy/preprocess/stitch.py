@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.wcs import Sip
 
-from ..celestial import icrs_to_pixel, local_frame, pixel_to_icrs, tangent_wcs
+from ..celestial import copy_wcs, icrs_to_pixel, local_frame, pixel_to_icrs, tangent_wcs
 from ..config import conf
 from ..flags import CutoutError
 from .align import is_flux
@@ -201,11 +201,10 @@ class Grid:
 
 def shifted_wcs(wcs, x0, y0):
     """The WCS of the pixels from (x0, y0) on."""
-    new = wcs.deepcopy()
+    new = copy_wcs(wcs)
     new.wcs.crpix = wcs.wcs.crpix - (x0, y0)
     if wcs.sip is not None:
         sip = wcs.sip
         new.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - (x0, y0))
-    new.pixel_shape = None
     new.wcs.set()
     return new
