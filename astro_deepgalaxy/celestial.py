@@ -1,7 +1,5 @@
 """ICRS positions of pixels, without the time that coordinate objects take."""
 
-import copy
-
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
@@ -9,7 +7,7 @@ from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 __all__ = [
-    "copy_wcs",
+    "with_pixels",
     "icrs_to_pixel",
     "local_frame",
     "pixel_to_icrs",
@@ -128,24 +126,38 @@ def position_degrees(position):
     return float(icrs.ra.deg), float(icrs.dec.deg)
 
 
-def copy_wcs(wcs):
-    """A copy of a WCS and its distortion, without what `WCS.deepcopy` leaks each time.
+def with_pixels(wcs, crpix, factor=(1.0, 1.0)):
+    """The same projection for pixels of another size and place; without distortion.
+
+    It is built anew: a copy of a WCS whose pixels are changed leaks memory each time.
 
     Parameters
     ----------
     wcs : `~astropy.wcs.WCS`
-        The WCS.
+        Two-dimensional celestial WCS; it is not changed.
+    crpix : tuple of float
+        New reference pixel (x, y), counted from 1.
+    factor : tuple of float
+        New pixels per old pixel along x and y.
 
     Returns
     -------
     `~astropy.wcs.WCS`
-        Not tied to the shape of an image.
     """
-    new = WCS(naxis=wcs.naxis, fix=False)
-    new.wcs = copy.deepcopy(wcs.wcs)
-    new.sip = wcs.sip
-    new.cpdis1, new.cpdis2 = wcs.cpdis1, wcs.cpdis2
-    new.det2im1, new.det2im2 = wcs.det2im1, wcs.det2im2
+    old = wcs.wcs
+    new = WCS(naxis=2, fix=False)
+    new.wcs.ctype, new.wcs.cunit = old.ctype, old.cunit
+    new.wcs.crval, new.wcs.crpix = old.crval, crpix
+    if old.has_cd():
+        new.wcs.cd = old.cd / np.asarray(factor)
+    else:
+        # The matrix of a CROTA too.
+        new.wcs.pc, new.wcs.cdelt = old.get_pc() / np.asarray(factor), old.get_cdelt()
+    new.wcs.lonpole, new.wcs.latpole = old.lonpole, old.latpole
+    new.wcs.set_pv(old.get_pv())
+    new.wcs.radesys, new.wcs.equinox = old.radesys, old.equinox
+    new.wcs.dateobs, new.wcs.mjdobs = old.dateobs, old.mjdobs
+    new.wcs.set()
     return new
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.wcs import Sip
 
-from ..celestial import copy_wcs
+from ..celestial import with_pixels
 from ..flags import CutoutError, Flag
 
 __all__ = ["resampling_matrix", "transform_wcs"]
@@ -65,16 +65,8 @@ def transform_wcs(wcs, origin=(0, 0), factor=(1.0, 1.0)):
             Flag.PREPROCESS_FAILED,
         )
     origin, factor = np.asarray(origin, dtype=float), np.asarray(factor, dtype=float)
-    new = copy_wcs(wcs)
     # Pixel edges stand at half-integer FITS coordinates; they are what scales.
-    new.wcs.crpix = (wcs.wcs.crpix - origin - 0.5) * factor + 0.5
-    if wcs.wcs.has_cd():
-        new.wcs.cd = wcs.wcs.cd / factor
-    else:
-        matrix = wcs.wcs.get_pc() / factor
-        if wcs.wcs.has_crota():
-            new.wcs.crota = [0.0, 0.0]
-        new.wcs.pc = matrix
+    new = with_pixels(wcs, (wcs.wcs.crpix - origin - 0.5) * factor + 0.5, factor)
     if wcs.sip is not None:
         crpix = (wcs.sip.crpix - origin - 0.5) * factor + 0.5
         a, b, ap, bp = (
@@ -87,7 +79,6 @@ def transform_wcs(wcs, origin=(0, 0), factor=(1.0, 1.0)):
             )
         )
         new.sip = Sip(a, b, ap, bp, crpix)
-    new.wcs.set()
     return new
 
 

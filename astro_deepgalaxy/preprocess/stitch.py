@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import Sip
 
-from ..celestial import copy_wcs, icrs_to_pixel, local_frame, pixel_to_icrs, tangent_wcs
+from ..celestial import icrs_to_pixel, local_frame, pixel_to_icrs, tangent_wcs
 from ..config import conf
 from ..flags import CutoutError
 from .align import is_flux
+from .resample import transform_wcs
 from .warp import average_onto
 
 __all__ = ["Grid", "Part", "combine"]
@@ -116,7 +116,7 @@ class Grid:
             # Distortion tables cannot be cut with the pixels.
             new = tangent_wcs(*local_frame(wcs, x, y), (side - 1) / 2, (side - 1) / 2)
             return cls(tile, new, plane.unit, side, plane, None, None)
-        return cls(tile, shifted_wcs(wcs, x0, y0), plane.unit, side, plane, x0, y0)
+        return cls(tile, transform_wcs(wcs, origin=(x0, y0)), plane.unit, side, plane, x0, y0)
 
     @property
     def shape(self):
@@ -178,7 +178,7 @@ class Grid:
         if min(layers.shape[1:]) < 2:
             empty = np.full((len(layers), *self.shape), np.nan, dtype=np.float32)
             return empty, np.ones(self.shape, dtype=bool), None, np.zeros(self.shape, dtype=bool)
-        wcs = shifted_wcs(plane.wcs, columns.start, rows.start)
+        wcs = transform_wcs(plane.wcs, origin=(columns.start, rows.start))
         masks = np.broadcast_to(mask, layers.shape)
         variances = None if variance is None else np.broadcast_to(variance, layers.shape)
         new, new_mask, variances = average_onto(layers, masks, variances, wcs, self.wcs, self.shape)
@@ -197,14 +197,3 @@ class Grid:
             ratio = np.float32(abs(np.linalg.det(ours) / np.linalg.det(theirs)))
         variance = None if variances is None else variances[0] * ratio**2
         return new * ratio, new_mask[0], variance, ~outside[0]
-
-
-def shifted_wcs(wcs, x0, y0):
-    """The WCS of the pixels from (x0, y0) on."""
-    new = copy_wcs(wcs)
-    new.wcs.crpix = wcs.wcs.crpix - (x0, y0)
-    if wcs.sip is not None:
-        sip = wcs.sip
-        new.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - (x0, y0))
-    new.wcs.set()
-    return new
