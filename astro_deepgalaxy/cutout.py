@@ -4,8 +4,8 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import NDData, VarianceUncertainty
-from astropy.wcs.utils import proj_plane_pixel_scales
 
+from .celestial import local_frame
 from .flags import Flag
 
 __all__ = ["Cutout"]
@@ -39,8 +39,9 @@ class Cutout(NDData):
     meta : dict, optional
         Whatever else is known. Preprocessing steps use the keys ``position`` (to cut around: a
         `~astropy.coordinates.SkyCoord`, or ICRS degrees (ra, dec)), ``redshift``, ``psf`` (a list
-        with an image (y, x) of the point-spread function for each band), ``sky`` (background of
-        the mosaic, (band, y, x)) and ``saturation`` (level in units of the pixels).
+        with an image (y, x) of the point-spread function for each band, on the pixels of the
+        cutout) and ``sky`` (background of the mosaic, (band, y, x)). A step that resamples the
+        pixels drops the last two.
 
     Raises
     ------
@@ -98,11 +99,12 @@ class Cutout(NDData):
 
     @property
     def pixel_scale(self):
-        """Mean angular size of a pixel (Quantity in arcsec), or None without a WCS."""
+        """Root of the solid angle of a pixel in the middle (arcsec), or None without a WCS."""
         if self.wcs is None:
             return None
-        sides = proj_plane_pixel_scales(self.wcs)
-        return (float(np.sqrt(sides[0] * sides[1])) * u.deg).to(u.arcsec)
+        _, ny, nx = self.shape
+        matrix = local_frame(self.wcs, (nx - 1) / 2, (ny - 1) / 2)[2]
+        return float(np.sqrt(abs(np.linalg.det(matrix)))) * 3600 * u.arcsec
 
     @property
     def centre(self):

@@ -5,6 +5,7 @@ from astropy.cosmology import Planck18
 from astropy.wcs import WCS
 
 from astro_deepgalaxy import Cutout, Flag
+from astro_deepgalaxy.config import conf
 from astro_deepgalaxy.flags import CutoutError
 from astro_deepgalaxy.io import read_cutout
 from astro_deepgalaxy.preprocess.align import Align
@@ -167,3 +168,10 @@ def test_two_telescopes_see_the_same_sky(real_images):
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="align"):
         Align(**options)
+
+
+def test_no_more_pixels_than_the_limit():
+    with conf.set_temp("max_image_pixels", 10**6), pytest.raises(CutoutError, match="larger scale"):
+        Align(pixel_scale=0.02)(Cutout(np.ones((60, 60)), wcs=turned()))
+    with conf.set_temp("max_image_pixels", 10**3), pytest.raises(CutoutError, match="100 x 100"):
+        Align(pixel_scale=1.0, size=100)(Cutout(np.ones((60, 60)), wcs=turned()))

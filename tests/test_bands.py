@@ -76,3 +76,19 @@ def test_masks_of_combined_bands():
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="bands"):
         Bands(**options)
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_the_variance_of_other_bands_does_not_count(unknown):
+    variance = np.ones((3, 4, 5))
+    variance[2] = unknown
+    variance[0, 1, 1] = unknown
+    out = Bands(weights={"g": 1, "r": 1})(cube(variance=variance))
+    others = np.ones((4, 5), dtype=bool)
+    others[1, 1] = False
+    assert np.allclose(out.variance[0][others], 0.5)
+    assert not np.isfinite(out.variance[0, 1, 1])
+    # A band that is missing altogether has no variance either.
+    mask = np.zeros((3, 4, 5), dtype=bool)
+    mask[2] = True
+    assert np.allclose(Bands()(cube(variance=variance, mask=mask)).variance[0][others], 0.5)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import optimize, special
 
 from astro_deepgalaxy import Cutout, Flag, Recipe
+from astro_deepgalaxy.config import conf
 from astro_deepgalaxy.flags import CutoutError
 from astro_deepgalaxy.preprocess.crop import Crop
 from astro_deepgalaxy.preprocess.resize import Resize
@@ -221,3 +222,19 @@ def test_the_sky_of_a_mosaic_is_cut_along():
     assert np.allclose(out.meta["sky"], out.data + 1)
     small = Resize(size=40)(Cutout(image, meta={"sky": image[None]}))
     assert "sky" not in Crop(size=20, unit="pixel", on="centre")(small).meta
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-12, 1e-300])
+def test_a_wrong_scale_does_not_fill_the_memory(scale):
+    with pytest.raises(CutoutError, match=r"for 20 arcsec the image would be .*check the WCS"):
+        Crop(size=20, unit="arcsec")(Cutout(np.ones((30, 30)), wcs=tan(scale=scale)))
+
+
+def test_no_more_pixels_than_the_limit():
+    step, cutout = Crop(size=100, unit="pixel"), Cutout(np.ones((2, 30, 30)))
+    with conf.set_temp("max_image_pixels", 20_000):
+        assert step(cutout).shape == (2, 100, 100)
+    with conf.set_temp("max_image_pixels", 19_999), pytest.raises(CutoutError, match="19999"):
+        step(cutout)
+    with pytest.raises(ValueError, match="at most 16384 pixels"):
+        Crop(size=16385, unit="pixel")

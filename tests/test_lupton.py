@@ -119,3 +119,9 @@ def test_the_galaxies_of_ngc_6976(real_images):
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="lupton"):
         Lupton(**options)
+
+
+def test_what_is_known_of_the_old_pixels_is_dropped():
+    meta = {"psf": [np.ones((3, 3))] * 3, "sky": np.ones((3, 90, 80)), "redshift": 0.1}
+    out = Lupton(("i", "r", "g"))(Cutout(galaxy(), bands=("g", "r", "i"), meta=meta))
+    assert out.meta == {"redshift": 0.1}

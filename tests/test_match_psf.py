@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from astropy.convolution import convolve
@@ -6,7 +8,9 @@ from astropy.wcs import WCS
 
 from astro_deepgalaxy import Cutout, read_cutout
 from astro_deepgalaxy.flags import CutoutError
+from astro_deepgalaxy.preprocess.align import Align
 from astro_deepgalaxy.preprocess.match_psf import MatchPSF
+from astro_deepgalaxy.preprocess.resize import Resize
 from astro_deepgalaxy.testing import check_step
 
 SCALE = 0.4
@@ -127,6 +131,8 @@ def test_what_is_not_known_is_said():
         MatchPSF(fwhm=2.0, from_fwhm=1.0)(Cutout(star))
     with pytest.raises(CutoutError, match=r"PSF of the band 'i' is not known.*from_fwhm"):
         MatchPSF(fwhm=2.0, from_fwhm={"g": 1.0})(Cutout(star, bands=("i",), wcs=tan()))
+    with pytest.raises(CutoutError, match="WCS"):
+        MatchPSF(fwhm=2.0, from_fwhm=1.0)(Cutout(star, wcs=tan(1e-300)))
     with pytest.raises(CutoutError, match="1 bands but 2 PSFs"):
         MatchPSF(fwhm=2.0)(Cutout(star, wcs=tan(), meta={"psf": [star, star]}))
     with pytest.raises(CutoutError, match="finite image"):
@@ -175,3 +181,61 @@ def test_the_same_sky_by_two_telescopes(real_images):
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="match_psf"):
         MatchPSF(**options)
+
+
+def test_one_unknown_variance_spoils_the_pixels_around_it_only():
+    variance = np.full((60, 60), 4.0)
+    step = MatchPSF(fwhm=2.0, from_fwhm=1.0)
+    truth = step(Cutout(np.ones((60, 60)), wcs=tan(), variance=variance)).variance[0]
+    for unknown in (np.nan, np.inf):
+        variance[20, 30] = unknown
+        out = step(Cutout(np.ones((60, 60)), wcs=tan(), variance=variance)).variance[0]
+        y, x = np.nonzero(np.isinf(out))
+        # The Gaussian reaches five sigma.
+        reach = int(np.ceil(5 * 2.0 / SCALE / 2.3548))
+        assert (y.min(), y.max(), x.min(), x.max()) == (
+            20 - reach,
+            20 + reach,
+            30 - reach,
+            30 + reach,
+        )
+        known = np.isfinite(out)
+        assert known.sum() == 3600 - (2 * reach + 1) ** 2
+        assert np.allclose(out[known], truth[known], rtol=1e-5)
+        mask = variance != 4
+        hidden = step(Cutout(np.ones((60, 60)), wcs=tan(), variance=variance, mask=mask))
+        assert np.isfinite(hidden.variance).all()
+
+
+def test_a_gaussian_narrower_than_a_pixel():
+    with pytest.raises(CutoutError, match=r"0\.01 arcsec is narrower than the pixels of 0\.4"):
+        MatchPSF(fwhm=0.01, from_fwhm=0.001)(Cutout(np.ones((20, 20)), wcs=tan()))
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-7])
+def test_a_wrong_scale_does_not_fill_the_memory(scale):
+    with pytest.raises(CutoutError, match="more than twice the image"):
+        MatchPSF(fwhm=2.0, from_fwhm=1.0)(Cutout(np.ones((20, 20)), wcs=tan(scale)))
+
+
+def test_pixels_near_the_limits_of_float32():
+    image = np.random.default_rng(1).uniform(1, 2, (60, 60))
+    step = MatchPSF(fwhm=2.0, from_fwhm=1.0)
+    truth = step(Cutout(image, wcs=tan()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        large = step(Cutout(image * 1e38, wcs=tan(), variance=np.full((60, 60), 3e38)))
+    assert np.allclose(large.data / 1e38, truth.data, rtol=1e-5)
+    assert (large.variance > 0).all()
+
+
+@pytest.mark.parametrize(
+    "step", [Align(pixel_scale=0.5), Align(pixel_scale=SCALE, size=SIDE), Resize(size=60)]
+)
+def test_the_image_of_a_psf_is_not_used_on_other_pixels(step):
+    star = 500 * moffat(1.2, SIDE)
+    meta = {"psf": [moffat(1.2, 41)], "sky": np.ones((1, SIDE, SIDE)), "redshift": 0.1}
+    cutout = step(Cutout(star, wcs=tan(), meta=meta))
+    assert cutout.meta == {"redshift": 0.1}
+    with pytest.raises(CutoutError, match="PSF of the band '' is not known"):
+        MatchPSF(fwhm=1.8)(cutout)

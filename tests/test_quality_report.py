@@ -355,3 +355,17 @@ def test_real_images(real_images, tmp_path):
     assert len(reasons) == 1
     assert reasons[0].startswith("no such file")
     assert reasons[0].endswith("gone.fits: no such file")
+
+
+@pytest.mark.parametrize("text", ["a", "1", "a.", "/", "a/", "1e"])
+def test_a_reason_without_end_is_cut(tmp_path, text):
+    reasons = [f"x: cannot be read: {text * 100_000}{end}" for end in "ab"]
+    store = make_store(
+        tmp_path / "s.zarr", np.zeros((2, 8, 8, 1)), [Flag.UNREADABLE] * 2, reasons=reasons
+    )
+    found = measure_quality(store)
+    # They differ only in what comes after.
+    ((kind, count),) = found.reasons.items()
+    assert count == 2
+    assert len(kind) <= 500
+    assert found.examples[kind] == reasons[0]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from astro_deepgalaxy import Cutout, Flag, Recipe, read_cutout
 from astro_deepgalaxy.flags import CutoutError
 from astro_deepgalaxy.preprocess import Step
+from astro_deepgalaxy.preprocess import recipe as recipe_module
 from astro_deepgalaxy.preprocess.align import Align
 from astro_deepgalaxy.preprocess.background import Background
 from astro_deepgalaxy.preprocess.bands import Bands
 from astro_deepgalaxy.preprocess.crop import Crop
 from astro_deepgalaxy.preprocess.resize import Resize
 from astro_deepgalaxy.preprocess.stretch import Stretch
+from astro_deepgalaxy.specs import StepSpec
 
 positive = st.floats(0.01, 1000)
 names = st.text(min_size=1, max_size=5)
@@ -173,3 +175,84 @@ def test_both_galaxies_of_arp_241_are_whole(real_images):
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     assert border.mean() < 0.1
     assert image.mean() > 0.04
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"step": "repair", "cosmic_rays": "no"}, "'cosmic_rays' .* 'repair' must be true or"),
+        ({"step": "repair", "cosmic_rays": 1}, "'cosmic_rays' .* 'repair' must be true or"),
+        (
+            {"step": "resize", "size": 64.5},
+            "'size' .*'resize' must be a number without .* 64.5",
+        ),
+        ({"step": "resize", "size": True}, "'size' of the step 'resize' must be a number"),
+        ({"step": "crop", "size": "3"}, "'size' of the step 'crop' must be a number; got '3'"),
+        ({"step": "crop", "unit": 3}, "'unit' of the step 'crop' must be text; got 3"),
+        ({"step": "bands", "select": ["g", 3]}, "3 in 'select' of the step 'bands' must be text"),
+        ({"step": "bands", "weights": {"g": "1"}}, "'1' in 'weights' .*'bands' must be a number"),
+        ({"step": "bands", "weights": ["g"]}, "'weights' .*'bands' must be a table"),
+        ({"step": "match_psf", "fwhm": 1, "from_fwhm": "x"}, "'from_fwhm' .* table .*or a number"),
+        ({"step": "match_psf", "fwhm": 1, "from_fwhm": {"g": "x"}}, "'x' in 'from_fwhm' of the"),
+        ({"step": "align", "pixel_scale": [1]}, r"'pixel_scale' .* must be a number; got \[1\]"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(step, message):
+    with pytest.raises(ValueError, match=f"^recipe: {message}"):
+        Recipe.from_dict({"steps": [step]})
+
+
+def test_values_stay_as_they_were_written():
+    """Whole numbers for others, and lists: the digest of a stored recipe must not change."""
+    steps = [
+        {"step": "bands", "weights": {"g": 1, "r": 2.5}},
+        {"step": "crop", "size": 4},
+        {"step": "match_psf", "fwhm": 2, "from_fwhm": 1},
+        {"step": "lupton", "bands": ["i", "r", "g"], "scale": [1, 1.2, 2]},
+        {"step": "bands", "select": "r"},
+    ]
+    recipe = Recipe.from_dict({"steps": steps})
+    assert recipe.steps[3].scale == (1, 1.2, 2)
+    assert recipe.steps[4].select == ("r",)
+    stored = json.loads(recipe.to_json())["steps"]
+    assert json.dumps(stored[0]["weights"]) == '{"g": 1, "r": 2.5}'
+    assert json.dumps([stored[1]["size"], stored[2]["fwhm"], stored[3]["scale"]]) == (
+        "[4, 2, [1, 1.2, 2]]"
+    )
+    assert Recipe.from_json(recipe.to_json()).digest == recipe.digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Stranger(Step):
+    name: ClassVar[str] = "stranger"
+    levels: tuple[int, ...] = ()
+    array: np.ndarray = 3
+    whatever: "NoSuchName" = 1  # noqa: F821
+
+    def __call__(self, cutout):
+        return cutout
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuples(Step):
+    name: ClassVar[str] = "tuples"
+    levels: tuple[int, ...] = ()
+    array: np.ndarray = 3
+
+    def __call__(self, cutout):
+        return cutout
+
+
+@pytest.mark.parametrize("step", [Stranger, Tuples])
+def test_a_step_whose_annotations_are_no_types(monkeypatch, step):
+    spec = StepSpec(name=step.name, factory="a_plugin:Step")
+    monkeypatch.setattr(StepSpec, "load", lambda self: step)
+    monkeypatch.setattr(recipe_module, "get_spec", lambda kind, name: spec)
+    data = {"step": step.name, "levels": [1, 2], "array": "anything"}
+    made = Recipe.from_dict({"steps": [data]}).steps[0]
+    assert made.array == "anything"
+    # What can be checked is checked all the same.
+    if step is Tuples:
+        assert made.levels == (1, 2)
+        with pytest.raises(ValueError, match="'x' in 'levels' of the step 'tuples' must be a num"):
+            Recipe.from_dict({"steps": [data | {"levels": ["x"]}]})

@@ -1,4 +1,6 @@
+import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -207,3 +209,50 @@ def test_without_astroscrappy(monkeypatch):
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="repair"):
         Repair(**options)
+
+
+def test_tiny_images_are_not_searched():
+    """In a process of its own: what writes beyond its memory may crash later, or not at all."""
+    pytest.importorskip("astroscrappy")
+    code = """
+import numpy as np
+from astro_deepgalaxy import Cutout
+from astro_deepgalaxy.preprocess.repair import Repair
+rng = np.random.default_rng(0)
+for _ in range(5):
+    for ny in range(1, 9):
+        for nx in range(1, 9):
+            image = rng.normal(0, 1, (ny, nx))
+            image[ny // 2, nx // 2] = 1e4
+            out = Repair(cosmic_rays=True)(Cutout(image))
+            assert out.shape == (1, ny, nx)
+            assert min(ny, nx) > 7 or np.array_equal(out.data[0], image.astype(np.float32))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("unit", [1e36, 1e-40])
+def test_pixels_near_the_limits_of_float32(unit):
+    pytest.importorskip("astroscrappy")
+    image = np.random.default_rng(9).normal(3, 1, (40, 40)) * unit
+    image[20, 20] = np.nan
+    for step in (Repair(), Repair(cosmic_rays=True), Repair(cosmic_rays=True, gain=2.0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            out = step(Cutout(image, variance=np.full((40, 40), 1e38)))
+        assert 0 < out.data[0, 20, 20] / unit < 6
+        assert out.variance[0, 20, 20] > 1e36
+
+
+def test_a_variance_that_is_not_a_number_stays_where_it_is():
+    pytest.importorskip("astroscrappy")
+    image = np.random.default_rng(10).normal(0, 1, (40, 40))
+    image[10, 10] = image[30, 30] = np.nan
+    variance = np.ones((40, 40))
+    variance[10, 12] = np.nan
+    out = Repair(cosmic_rays=True)(Cutout(image, variance=variance))
+    assert not out.mask.any()
+    assert not np.isfinite(out.variance[0, 10, 10])
+    assert out.variance[0, 30, 30] > 0
+    assert np.isfinite(out.variance).sum() == 1598

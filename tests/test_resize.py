@@ -102,7 +102,29 @@ def test_masked_pixels_do_not_leak():
     assert np.allclose(out.data[~out.mask], 1)
 
 
-@pytest.mark.parametrize("size", [0, 3, -8])
+@pytest.mark.parametrize("size", [0, 3, -8, 16385])
 def test_a_size_that_makes_no_image_is_refused(size):
     with pytest.raises(ValueError, match="size"):
         Resize(size=size)
+
+
+def test_meta_on_the_same_pixels_is_kept():
+    meta = {"psf": [np.ones((3, 3))], "sky": np.ones((1, 40, 40))}
+    cutout = Cutout(np.ones((40, 40)), meta=meta)
+    assert Resize(size=40)(cutout).meta.keys() == meta.keys()
+    assert not Resize(size=20)(cutout).meta
+    assert cutout.meta.keys() == meta.keys()
+
+
+@pytest.mark.parametrize("size", [20, 37, 64])
+def test_a_variance_that_is_not_a_number_stays_where_it_is(size):
+    variance = np.full((40, 40), 4.0)
+    truth = Resize(size=size)(Cutout(np.ones((40, 40)), variance=variance)).variance[0]
+    variance[10, 25] = np.nan
+    out = Resize(size=size)(Cutout(np.ones((40, 40)), variance=variance)).variance[0]
+    y, x = np.nonzero(~np.isfinite(out))
+    assert 0 < len(y) <= 16
+    assert np.abs((y + 0.5) * 40 / size - 10.5).max() < 2
+    assert np.abs((x + 0.5) * 40 / size - 25.5).max() < 2
+    known = np.isfinite(out)
+    assert np.allclose(out[known], truth[known], rtol=1e-5)

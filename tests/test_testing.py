@@ -15,6 +15,7 @@ from astro_deepgalaxy.flags import CutoutError, Flag
 from astro_deepgalaxy.io.fits import read_fits
 from astro_deepgalaxy.plugins import get_spec
 from astro_deepgalaxy.preprocess import Step
+from astro_deepgalaxy.preprocess.resize import Resize
 from astro_deepgalaxy.specs import BackboneSpec
 from astro_deepgalaxy.tasks.classify import MergerClassifier
 from astro_deepgalaxy.testing import check_engine, check_task, check_trainer
@@ -354,3 +355,59 @@ class _Overwriting(MergerClassifier):
 def test_a_task_that_changes_its_parameters_is_caught():
     with pytest.raises(AssertionError, match="clone"):
         check_task(_Overwriting)
+
+
+class KeepsPsf(Sound):
+    def __call__(self, cutout):
+        return Resize(size=20)(cutout).replace(meta=cutout.meta)
+
+
+class OneForAll(Sound):
+    def __call__(self, cutout):
+        variance = cutout.variance
+        mean = None if variance is None else np.full_like(variance, variance.mean())
+        return cutout.replace(variance=mean)
+
+
+class NeedsRoom(Sound):
+    def __call__(self, cutout):
+        cutout.data[:, 4, 4]
+        return cutout.replace()
+
+
+class ExpectsNoMeta(Sound):
+    def __call__(self, cutout):
+        return cutout.replace(meta={key: float(value) for key, value in cutout.meta.items()})
+
+
+class RefusesAllThatIsOdd(Sound):
+    def __call__(self, cutout):
+        if min(cutout.shape[1:]) < 16 or cutout.meta or cutout.mask.all() or cutout.wcs is None:
+            raise CutoutError("is odd", Flag.PREPROCESS_FAILED)
+        if not np.isfinite(cutout.variance).all():
+            raise CutoutError("is odd", Flag.PREPROCESS_FAILED)
+        return cutout.replace()
+
+
+class WithoutVariance(Sound):
+    def __call__(self, cutout):
+        return cutout.replace(variance=None)
+
+
+@pytest.mark.parametrize("step", [RefusesAllThatIsOdd, WithoutVariance])
+def test_steps_may_refuse_odd_images(step):
+    testing.check_step(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (KeepsPsf, r"kept meta\['psf'\]"),
+        (OneForAll, "spreads over the whole image"),
+        (NeedsRoom, "raises IndexError on an image of 1 x 5 pixels"),
+        (ExpectsNoMeta, "raises TypeError on an image with a PSF and a sky"),
+    ],
+)
+def test_steps_that_break_on_odd_images_are_caught(step, message):
+    with pytest.raises(AssertionError, match=message):
+        testing.check_step(step)

@@ -92,6 +92,8 @@ def galaxy_zoo(table, folder, output, kind, mapping, debiased, keep_uncertain, u
     ):
         if names:
             first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            # A name may hold bytes that are no text.
+            first = first.encode("utf-8", "backslashreplace").decode()
             click.echo(f"{len(names)} {what}: {first}")
 
 

@@ -29,6 +29,9 @@ FLAG_COST = 0.25
 _SAMPLE = 4096  # images whose pixels are looked at
 _DOUBTFUL = 256  # and of those with most flags, which an even sample could miss
 _MOST_REASONS = 10_000  # so that strange files cannot fill the memory
+_LONGEST = 500  # letters of a reason that count: the search for names takes the square of it
+_NAME = re.compile(r"[^\s'\"(]*(?:/|\\|\w\.[A-Za-z])[^\s'\"):;,]*")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,9 @@ def spread(rows, n):
 def _common(reason, file, name):
     """A reason without the names and numbers that tell it from like ones."""
     for own in (file, Path(file).name, name):
-        if own:
+        if own and own in reason:
             reason = re.sub(rf"(?<!\w){re.escape(own)}(?!\w)", "…", reason)
-    reason = re.sub(r"[^\s'\"(]*(?:/|\\|\w\.[A-Za-z])[^\s'\"):;,]*", "…", reason)
-    reason = re.sub(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", "#", reason)
+    reason = _NUMBER.sub("#", _NAME.sub("…", reason[:_LONGEST]))
     return reason.removeprefix("…: ") or "no reason given"
 
 

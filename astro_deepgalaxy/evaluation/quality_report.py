@@ -94,7 +94,7 @@ def write_quality_report(store, path):
     path = Path(path)
     with atomic_path(path) as partial:
         text = page(f"Quality of {store.path.resolve().name}", body, _STYLE)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 

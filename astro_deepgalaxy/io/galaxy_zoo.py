@@ -1,13 +1,11 @@
 """The published Galaxy Zoo tables as label tables of a folder of images."""
 
 import difflib
-import re
 import tomllib
 import warnings
 from functools import cache
 from importlib import resources
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
@@ -16,15 +14,13 @@ from astropy.utils.exceptions import AstropyUserWarning
 from pydantic import Field
 
 from ..toml_models import Section
-from .tables import read_table
+from .tables import TableFile, exact_ids
 
 __all__ = [
     "certain_mergers",
     "galaxy_zoo_kinds",
     "read_galaxy_zoo",
 ]
-
-_DECIMAL = re.compile(r"\d+\.\d*|\d+(?:\.\d*)?[eE]\+?\d+")
 
 
 class _MergerRule(Section):
@@ -164,66 +160,6 @@ def read_galaxy_zoo(path, kind=None, debiased=False):
     return _first_of_each(table, path)
 
 
-class TableFile:
-    """A table of which some columns are read: the full ones have hundreds."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self._table = None
-        if not self.path.name.lower().endswith((".csv", ".csv.gz")):
-            self._table = read_table(path)
-            names = self._table.colnames
-        elif not self.path.is_file():
-            raise ValueError(f"{path}: no such table")
-        else:
-            names = self._csv(lambda csv: csv.open_csv(self.path).schema.names)
-        self._names = {name.strip().lower(): name for name in reversed(names)}
-
-    def find(self, name, endings=("",)):
-        """The column of this name, in any case, with the first of the endings it has, or None."""
-        known = (self._names.get((name + ending).lower()) for ending in endings)
-        return next(filter(None, known), None) if name else None
-
-    def read(self, texts, numbers):
-        """Arrays of str and of float by the names of their columns; None is passed over."""
-        types = dict.fromkeys(numbers, float) | dict.fromkeys(texts, str)
-        types.pop(None, None)
-        if self._table is None:
-            return self._csv(self._read_csv, types)
-        return {name: _as(kind, self._table[name]) for name, kind in types.items()}
-
-    def _csv(self, read, *args):
-        from pyarrow import ArrowException, csv
-
-        try:
-            return read(csv, *args)
-        except (ArrowException, ValueError, LookupError, OSError) as error:
-            message = f"{self.path}: cannot be read as a table: {error}"
-            raise ValueError(" ".join(message.split())) from error
-
-    def _read_csv(self, csv, types):
-        # An id of 18 digits must not become a number, nor 12:30:00 a time of day.
-        columns = csv.read_csv(
-            self.path,
-            read_options=csv.ReadOptions(use_threads=False),
-            convert_options=csv.ConvertOptions(
-                include_columns=list(types),
-                column_types={n: "string" if t is str else "float64" for n, t in types.items()},
-            ),
-        )
-        return {name: columns[name].to_numpy().astype(kind) for name, kind in types.items()}
-
-
-def _as(kind, column):
-    """A table's column as a plain array of str or float; gaps are empty or NaN."""
-    if isinstance(column, u.Quantity):
-        column = column.to_value(u.deg) if column.unit.is_equivalent(u.deg) else column.value
-    column = np.ma.asarray(column)
-    if kind is float:
-        return column.astype(float).filled(np.nan)
-    return np.where(np.ma.getmaskarray(column), "", column.data.astype(str))
-
-
 def _recognise(file, name):
     """Name and description of the kind of a table, by its columns or as the user says."""
     kinds = _kinds()
@@ -248,35 +184,23 @@ def _lacks(file, kind):
     return [name + endings[0] for name, endings in needed.items() if not file.find(name, endings)]
 
 
-def exact_ids(texts, what):
-    """Ids as text; whole numbers that were written with decimals are accepted while exact."""
-    texts = np.char.strip(texts)
-    decimal = np.array([_DECIMAL.fullmatch(text) is not None for text in texts], dtype=bool)
-    if decimal.any():
-        numbers = texts[decimal].astype(float)
-        rounded = (numbers >= 2**53) | (numbers % 1 != 0)
-        if rounded.any():
-            raise ValueError(
-                f"{what} has lost digits of its ids, such as {str(texts[decimal][rounded][0])!r}; "
-                "save the table again with ids as text or whole numbers"
-            )
-        texts[decimal] = numbers.astype(np.int64).astype(str)
-    if (texts == "").any():
-        raise ValueError(f"{what} is empty in {(texts == '').sum()} rows; give every galaxy an id")
-    return texts
-
-
 def _degrees(texts, unit, what):
-    """Positions in degrees, from decimals in degrees or sexagesimal text in `unit`."""
+    """Positions in degrees, from decimals in degrees or sexagesimal text; NaN in gaps."""
+    degrees = np.full(len(texts), np.nan)
+    texts = np.char.strip(texts)
+    given = texts != ""
+    texts = texts[given]
     try:
         if not len(texts) or ":" not in texts[0]:
-            return np.where(texts == "", "nan", texts).astype(float) * u.deg
+            degrees[given] = texts.astype(float)
+            return degrees * u.deg
         # Parsing 667,944 angles one by one takes minutes.
         parts = np.array(":".join(texts).split(":"), dtype=float).reshape(len(texts), 3)
     except ValueError as error:
         raise ValueError(f"{what} is no position in degrees or sexagesimal text") from error
     sign = np.where(np.char.startswith(texts, "-"), -1, 1)
-    return (sign * (np.abs(parts) @ [1, 1 / 60, 1 / 3600]) * unit).to(u.deg)
+    degrees[given] = sign * (np.abs(parts) @ [1, 1 / 60, 1 / 3600]) * unit.to(u.deg)
+    return degrees * u.deg
 
 
 def _product(factors):

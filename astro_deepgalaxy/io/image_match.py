@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import QTable
 
-from .galaxy_zoo import TableFile, exact_ids
 from .read import image_suffixes
+from .tables import TableFile, exact_ids
 
 __all__ = ["ImageMatch", "match_images"]
 
@@ -51,7 +51,7 @@ def match_images(table, folder, mapping=None, relative_to=None):
     table : `~astropy.table.QTable`
         From `~astro_deepgalaxy.io.galaxy_zoo.read_galaxy_zoo`, or any with a text column ``id``.
     folder : str or `~pathlib.Path`
-        Folder of images, at any depth.
+        Folder of images, at any depth; only regular files count.
     mapping : str or `~pathlib.Path`, optional
         The table ``gz2_filename_mapping``, for images that are called after its ``asset_id``.
     relative_to : str or `~pathlib.Path`, optional
@@ -109,7 +109,11 @@ def _images(folder):
         folders[:] = [inner for inner in folders if not inner.startswith(".")]
         inside = os.path.relpath(place, folder)
         prefix = "" if inside == os.curdir else inside + os.sep
-        images += [(prefix + f, found[1]) for f in files if (found := name.fullmatch(f))]
+        images += [
+            (prefix + f, found[1])
+            for f in files
+            if (found := name.fullmatch(f)) and os.path.isfile(os.path.join(place, f))
+        ]
     return sorted(images)
 
 

@@ -1,5 +1,6 @@
 """Tables in and out: they read back the same, and open in TOPCAT."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..jobs import atomic_path
 
-__all__ = ["check_table_suffix", "read_table", "write_table"]
+__all__ = ["TableFile", "check_table_suffix", "exact_ids", "read_table", "write_table"]
 
 _FORMATS = {
     ".csv": "ascii.csv",
@@ -22,6 +23,8 @@ _FORMATS = {
     ".xml": "votable",
     ".parquet": "parquet",
 }
+_DECIMAL = re.compile(r"\d+\.\d*|\d+(?:\.\d*)?[eE]\+?\d+")
+_DIGITS = 15  # that a spreadsheet keeps of a number
 
 
 def read_table(path):
@@ -92,6 +95,155 @@ def _read_parquet(path):
     return table
 
 
+class TableFile:
+    """A table of which some columns are read: published ones have hundreds.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        A file that `read_table` can read, or a packed one in CSV (.csv.gz).
+
+    Attributes
+    ----------
+    path : `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, of another kind, or damaged.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._table = None
+        if not self.path.name.lower().endswith((".csv", ".csv.gz")):
+            self._table = read_table(path)
+            names = self._table.colnames
+        elif not self.path.is_file():
+            raise ValueError(f"{path}: no such table")
+        else:
+            names = self._csv(lambda csv: csv.open_csv(self.path).schema.names)
+        self._names = {name.strip().lower(): name for name in reversed(names)}
+
+    def find(self, name, endings=("",)):
+        """The name of a column as it stands in the file.
+
+        Parameters
+        ----------
+        name : str
+            The name, in any case; nothing is found for an empty one.
+        endings : sequence of str
+            What the name may end in; the first that the table has is taken.
+
+        Returns
+        -------
+        str or None
+        """
+        known = (self._names.get((name + ending).lower()) for ending in endings)
+        return next(filter(None, known), None) if name else None
+
+    def read(self, texts, numbers):
+        """Read columns.
+
+        Parameters
+        ----------
+        texts, numbers : iterable of str or None
+            Names of columns to be read as text and as numbers; None is passed over.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Columns of str, in which gaps are empty, and of float, in which they are NaN. Angles
+            are in degrees.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or a column holds something else.
+        """
+        types = dict.fromkeys(numbers, float) | dict.fromkeys(texts, str)
+        types.pop(None, None)
+        if self._table is None:
+            return self._csv(self._read_csv, types)
+        return {name: _as(kind, self._table[name]) for name, kind in types.items()}
+
+    def _csv(self, read, *args):
+        from pyarrow import ArrowException, csv
+
+        try:
+            return read(csv, *args)
+        except (ArrowException, ValueError, LookupError, OSError) as error:
+            message = f"{self.path}: cannot be read as a table: {error}"
+            raise ValueError(" ".join(message.split())) from error
+
+    def _read_csv(self, csv, types):
+        # An id of 18 digits must not become a number, nor 12:30:00 a time of day.
+        columns = csv.read_csv(
+            self.path,
+            read_options=csv.ReadOptions(use_threads=False),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(types),
+                column_types={n: "string" if t is str else "float64" for n, t in types.items()},
+            ),
+        )
+        return {name: columns[name].to_numpy().astype(kind) for name, kind in types.items()}
+
+
+def _as(kind, column):
+    """A table's column as a plain array of str or float; gaps are empty or NaN."""
+    if isinstance(column, u.Quantity):
+        column = column.to_value(u.deg) if column.unit.is_equivalent(u.deg) else column.value
+    column = np.ma.asarray(column)
+    if kind is float:
+        return column.astype(float).filled(np.nan)
+    return np.where(np.ma.getmaskarray(column), "", column.data.astype(str))
+
+
+def exact_ids(texts, what):
+    """Ids as text, of which no digit may be lost.
+
+    Parameters
+    ----------
+    texts : numpy.ndarray of str
+        Ids; whole numbers that were written with decimals are accepted while they are exact.
+    what : str
+        Where they are from, for the error.
+
+    Returns
+    -------
+    numpy.ndarray of str
+
+    Raises
+    ------
+    ValueError
+        If an id is empty, a number with decimals was rounded, or all long numbers end in zeros
+        after their fifteenth digit, as spreadsheets leave them.
+    """
+    texts = np.char.strip(texts)
+    decimal = np.array([_DECIMAL.fullmatch(text) is not None for text in texts], dtype=bool)
+    if decimal.any():
+        numbers = texts[decimal].astype(float)
+        rounded = (numbers >= 2**53) | (numbers % 1 != 0)
+        if rounded.any():
+            raise ValueError(
+                f"{what} has lost digits of its ids, such as {str(texts[decimal][rounded][0])!r}; "
+                "save the table again with ids as text or whole numbers"
+            )
+        texts[decimal] = numbers.astype(np.int64).astype(str)
+    long = np.unique(texts[(np.char.str_len(texts) > _DIGITS) & np.char.isdigit(texts)])
+    beyond = [text[_DIGITS:] for text in long.tolist()]
+    # By chance so many zeros stand there once in a million tables.
+    if len("".join(beyond)) >= 6 and not any(end.strip("0") for end in beyond):
+        raise ValueError(
+            f"{what} has lost digits of its ids: all have only zeros after the {_DIGITS}th, such "
+            f"as {str(long[0])!r}, as spreadsheets round them; take the table as it was published"
+        )
+    if (texts == "").any():
+        raise ValueError(f"{what} is empty in {(texts == '').sum()} rows; give every galaxy an id")
+    return texts
+
+
 def check_table_suffix(path):
     """Refuse a name that `write_table` cannot write, before any work is done.
 
@@ -120,7 +272,8 @@ def write_table(table, path):
     ----------
     table : `~astropy.table.Table`
         The table. Its units, SkyCoord columns and meta survive in ECSV and FITS; elsewhere a
-        SkyCoord becomes two columns, and in CSV a vector a column for each element.
+        SkyCoord becomes two columns, and in CSV a vector a column for each element. Names of
+        files that are not UTF-8, which no format can hold, have ``\\xe9`` for a byte.
     path : str or `~pathlib.Path`
         File; the suffix chooses the format (.csv, .ecsv, .fits, .vot, .parquet).
 
@@ -141,6 +294,9 @@ def write_table(table, path):
                 f"{path}: the column {name!r} of true and false has gaps, which would be lost; "
                 "leave out its rows, or write an .ecsv file"
             )
+    for name in table.colnames:
+        if getattr(table[name], "dtype", np.dtype(float)).kind == "U":
+            table[name] = _encodable(table[name])
     if suffix not in (".ecsv", ".fits"):
         table = _plain(table, vectors=suffix != ".csv")
     if path.suffix.lower() == ".fits":
@@ -152,6 +308,18 @@ def write_table(table, path):
         # Long meta keys become HIERARCH cards, as intended.
         warnings.simplefilter("ignore", VerifyWarning)
         table.write(partial, format=_FORMATS[path.suffix.lower()])
+
+
+def _encodable(column):
+    """A text column without the lone surrogates that stand for bytes in names of files."""
+    texts = np.asarray(column)
+    try:
+        np.char.encode(texts, "utf-8")
+    except UnicodeEncodeError:
+        texts = np.char.encode(texts, "utf-8", "surrogateescape")
+        texts = np.char.decode(texts, "utf-8", "backslashreplace")
+        return MaskedColumn(texts, mask=np.ma.getmaskarray(column))
+    return column
 
 
 def _plain(table, vectors):

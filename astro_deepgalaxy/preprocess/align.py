@@ -9,6 +9,7 @@ from astropy import units as u
 
 from ..celestial import icrs_to_pixel, pixel_to_icrs, position_degrees, tangent_wcs
 from ..flags import CutoutError, Flag
+from .limits import LARGEST_SIDE, check_shape
 from .steps import Step
 from .warp import average_onto
 
@@ -16,7 +17,6 @@ __all__ = ["Align", "is_flux"]
 
 _METHODS = ("average", "interp", "adaptive", "exact")
 _CONSERVED = ("auto", "flux", "brightness")
-_LARGEST = 8192
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Align(Step):
     """Reproject an image north up, east left, to a given pixel scale.
 
     Without a WCS an image keeps its pixels, with the flag ``no_wcs``; without a redshift where
-    one is needed, likewise with ``no_redshift``.
+    one is needed, likewise with ``no_redshift``. ``meta["psf"]`` and ``meta["sky"]``, which are on
+    the old pixels, are dropped.
 
     Attributes
     ----------
@@ -65,8 +66,8 @@ class Align(Step):
         scale = self.kpc_per_pixel if self.pixel_scale is None else self.pixel_scale
         if not 0 < scale < float("inf"):
             raise ValueError(f"align: the scale must be positive; got {scale}")
-        if self.size is not None and not 4 <= self.size <= 2 * _LARGEST:
-            raise ValueError(f"align: size must be 4 to {2 * _LARGEST} pixels; got {self.size}")
+        if self.size is not None and not 4 <= self.size <= LARGEST_SIDE:
+            raise ValueError(f"align: size must be 4 to {LARGEST_SIDE} pixels; got {self.size}")
         if self.method not in _METHODS or self.conserve not in _CONSERVED:
             raise ValueError(
                 f"align: method must be one of {_METHODS} and conserve one of {_CONSERVED}; "
@@ -91,7 +92,10 @@ class Align(Step):
         flags = cutout.flags
         if self.size is not None and mask.any():
             flags |= Flag.EDGE
-        return cutout.replace(data=data, mask=mask, variance=variance, wcs=wcs, flags=flags)
+        meta = {key: value for key, value in cutout.meta.items() if key not in ("psf", "sky")}
+        return cutout.replace(
+            data=data, mask=mask, variance=variance, wcs=wcs, flags=flags, meta=meta
+        )
 
     def _conserves_flux(self, cutout):
         return is_flux(cutout.unit) if self.conserve == "auto" else self.conserve == "flux"
@@ -113,6 +117,7 @@ class Align(Step):
         ra, dec = (float(a) for a in pixel_to_icrs(cutout.wcs, (nx - 1) / 2, (ny - 1) / 2))
         matrix = np.diag([-scale / 3600, scale / 3600])
         if self.size is not None:
+            check_shape((self.size, self.size), len(cutout.bands), "aligned,")
             position = cutout.meta.get("position")
             if position is not None:
                 ra, dec = position_degrees(position)
@@ -123,13 +128,9 @@ class Align(Step):
             cutout.wcs, [-0.5, nx - 0.5, -0.5, nx - 0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]
         )
         half = np.ceil(np.max(np.abs(icrs_to_pixel(wcs, *corners)), axis=1) + 0.5)
-        if not np.isfinite(half).all() or half.max() > _LARGEST:
-            raise CutoutError(
-                f"at {scale:g} arcsec a pixel the image would be larger than "
-                f"{2 * _LARGEST} pixels; crop it first or choose a larger scale",
-                Flag.PREPROCESS_FAILED,
-            )
-        shape = (int(2 * half[1] + 1), int(2 * half[0] + 1))
+        shape = 2 * half[::-1] + 1
+        check_shape(shape, len(cutout.bands), f"at {scale:g} arcsec a pixel")
+        shape = tuple(shape.astype(int).tolist())
         return tangent_wcs(ra, dec, matrix, *half), shape
 
     def _reproject(self, cutout, wcs, shape, scale):

@@ -24,8 +24,8 @@ class Bands(Step):
 
     Attributes
     ----------
-    select : tuple of str
-        Names of the bands to keep, in order. When empty, the bands are combined.
+    select : tuple of str or str
+        Names of the bands to keep, in order, or one name. When empty, the bands are combined.
     weights : dict of str to float
         Weight of each band in the combination; the others count nothing. When empty, all bands
         count alike.
@@ -33,7 +33,7 @@ class Bands(Step):
 
     name: ClassVar[str] = "bands"
 
-    select: tuple[str, ...] = ()
+    select: tuple[str, ...] | str = ()
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -83,14 +83,15 @@ class Bands(Step):
         if not (w * seen).any():
             raise CutoutError("none of the bands has a valid pixel", Flag.NO_DATA)
         # A survey may miss a band altogether: the others make do.
-        w *= seen
-        w /= w.sum()
+        used = (w > 0) & seen
+        w = w[used] / w[used].sum()
         # A pixel counts where the bands that make it up are all there.
-        mask = cutout.mask[w > 0].any(axis=0)
-        data = np.tensordot(w, np.where(cutout.mask, 0, cutout.data), axes=1)
+        mask = cutout.mask[used].any(axis=0)
+        data = np.tensordot(w, np.where(cutout.mask[used], 0, cutout.data[used]), axes=1)
         variance = cutout.variance
         if variance is not None:
-            variance = np.tensordot(w**2, variance, axes=1)
+            # Of the other bands not even zero times the variance counts: it may not be a number.
+            variance = np.tensordot(w**2, variance[used], axes=1)
         # The point-spread function of the sum is not that of any band.
         meta = {name: value for name, value in cutout.meta.items() if name != "psf"}
         return cutout.replace(

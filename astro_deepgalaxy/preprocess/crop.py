@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..flags import CutoutError, Flag
+from .limits import LARGEST_SIDE, check_shape
 from .resample import transform_wcs
 from .sources import find_galaxies, pixel_position
 from .steps import Step
@@ -25,7 +26,7 @@ class Crop(Step):
     Attributes
     ----------
     size : float
-        Side of the square, in `unit`.
+        Side of the square, in `unit`; at most 16384 pixels.
     unit : {"radius", "pixel", "arcsec"}
         ``radius`` is that of the galaxies, so that near and far ones fill the square alike. The
         square is then never larger than the image.
@@ -65,6 +66,8 @@ class Crop(Step):
             raise ValueError(f"crop: radius must be one of {tuple(_RADII)}; got {self.radius!r}")
         if not self.size > 0:
             raise ValueError(f"crop: size must be positive; got {self.size}")
+        if self.unit == "pixel" and self.size > LARGEST_SIDE:
+            raise ValueError(f"crop: size must be at most {LARGEST_SIDE} pixels; got {self.size}")
         if self.unit == "radius" and self.on != "source":
             raise ValueError("crop: a size in radii needs on='source'")
 
@@ -97,7 +100,9 @@ class Crop(Step):
                 Flag.PREPROCESS_FAILED,
             )
         else:
-            side = self.size / cutout.pixel_scale.to_value("arcsec")
+            scale = cutout.pixel_scale.to_value("arcsec")
+            side = self.size / scale if scale > 0 else np.inf
+        check_shape((side, side), len(cutout.bands), f"for {self.size:g} {self.unit}")
         return max(4, round(side))
 
     def _position(self, cutout):

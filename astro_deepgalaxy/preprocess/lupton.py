@@ -19,13 +19,13 @@ class Lupton(Step):
     The mean of the three is stretched by an arcsinh, and each keeps its share of it, so that the
     colour of an object does not depend on its brightness (Lupton et al. 2004; the function
     `astropy.visualization.make_lupton_rgb`). Bands of the result are red, green and blue; it has
-    neither unit nor variance. A pixel that is masked in any of the three is black, with the flag
-    ``missing_data``. Pictures pass unchanged.
+    neither unit nor variance, nor ``psf`` and ``sky`` in its ``meta``. A pixel that is masked in
+    any of the three is black, with the flag ``missing_data``. Pictures pass unchanged.
 
     Attributes
     ----------
-    bands : tuple of str
-        Names of the bands that become red, green and blue.
+    bands : tuple of str or str
+        Names of the bands that become red, green and blue; of a letter each also as one word.
     stretch : float
         Brightness, in the unit of the pixels, over which the picture is linear. A few times the
         noise: put ``normalise`` first, and it is in units of that.
@@ -39,7 +39,7 @@ class Lupton(Step):
 
     name: ClassVar[str] = "lupton"
 
-    bands: tuple[str, ...]
+    bands: tuple[str, ...] | str
     stretch: float = 5.0
     q: float = 8.0
     minimum: float = 0.0
@@ -90,4 +90,5 @@ class Lupton(Step):
             unit=None,
             bands=("red", "green", "blue"),
             flags=cutout.flags | Flag.MISSING_DATA if mask.any() else cutout.flags,
+            meta={key: value for key, value in cutout.meta.items() if key not in ("psf", "sky")},
         )

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma, gaussian_sigma_to_fwhm
+from scipy import ndimage
 from scipy.fft import fft2, fftshift
 from scipy.signal import fftconvolve
 
@@ -24,12 +25,13 @@ class MatchPSF(Step):
     The own PSF of a band is its image in the cutout's ``meta["psf"]``, on the pixels of the
     cutout, or else a Gaussian of `from_fwhm`. The kernel is the ratio of the Fourier transforms
     of the two (`photutils.psf_matching`), without the frequencies that the own PSF does not pass.
-    Sources keep their flux and place. ``meta["psf"]`` then holds the Gaussian.
+    Sources keep their flux and place. ``meta["psf"]`` then holds the Gaussian. Steps that resample
+    the pixels, such as ``align`` and ``resize``, drop the images of the PSF: put this step first.
 
     Attributes
     ----------
     fwhm : float
-        Full width at half maximum of the Gaussian in arcsec.
+        Full width at half maximum of the Gaussian in arcsec; at least a pixel.
     from_fwhm : float, dict of str to float, or None
         Width of the own PSF in arcsec, for all bands or by their names, where there is no image
         of it.
@@ -38,14 +40,16 @@ class MatchPSF(Step):
     ------
     CutoutError
         If the image has no WCS, which gives the size of its pixels; if the PSF of a band is not
-        known; or if it is wider than the Gaussian. The widths are compared by the area over which
-        each spreads the noise of a star, 1 / sum(PSF^2) (King 1983).
+        known; if the Gaussian is narrower than a pixel, or needs more than twice the image; or if
+        the PSF is wider than the Gaussian. The widths are compared by the area over which each
+        spreads the noise of a star, 1 / sum(PSF^2) (King 1983).
 
     Notes
     -----
     Masked pixels have no weight and stay masked; a pixel is also masked where less than a fifth
     of the kernel lies on valid ones. The variance is convolved with the square of the kernel; the
-    covariance between neighbours is ignored.
+    covariance between neighbours is ignored. Where the kernel reaches a variance that is not
+    finite, it is infinite.
     """
 
     name: ClassVar[str] = "match_psf"
@@ -62,26 +66,34 @@ class MatchPSF(Step):
 
     def __call__(self, cutout):
         """Convolve each band; see `Step`."""
-        if cutout.pixel_scale is None:
+        scale = np.nan if cutout.wcs is None else cutout.pixel_scale.to_value("arcsec")
+        if not scale > 0:
             raise CutoutError(
                 f"a PSF of {self.fwhm:g} arcsec needs a WCS, for the size of the pixels",
                 Flag.PREPROCESS_FAILED,
             )
-        scale = cutout.pixel_scale.to_value("arcsec")
+        if not self.fwhm >= scale:
+            raise CutoutError(
+                f"a PSF of {self.fwhm:g} arcsec is narrower than the pixels of {scale:.3g}; choose "
+                "a larger fwhm",
+                Flag.PREPROCESS_FAILED,
+            )
         data, mask, psf = cutout.data.copy(), cutout.mask.copy(), []
         variance = None if cutout.variance is None else cutout.variance.copy()
         for i, band in enumerate(cutout.bands):
-            kernel, target = self._kernel(self._own(cutout, i, scale), scale, band)
+            kernel, target = self._kernel(self._own(cutout, i, scale), scale, cutout, band)
             psf.append(target)
             valid = ~cutout.mask[i]
             share = fftconvolve(valid.astype(float), kernel, mode="same")
             mask[i] |= share < _LEAST_SHARE
             share = np.where(mask[i], 1, share)
-            plane = fftconvolve(np.where(valid, data[i], 0), kernel, mode="same") / share
-            data[i] = np.where(mask[i], np.nan, plane)
+            # The sums of a transform may be beyond float32.
+            plane = np.where(valid, data[i], 0).astype(float)
+            plane = fftconvolve(plane, kernel, mode="same") / share
+            with np.errstate(over="ignore"):  # what float32 cannot hold is masked
+                data[i] = np.where(mask[i], np.nan, plane)
             if variance is not None:
-                spread = fftconvolve(np.where(valid, variance[i], 0), kernel**2, mode="same")
-                variance[i] = np.clip(spread, 0, None) / share**2
+                variance[i] = _convolved_variance(variance[i], valid, kernel, share)
         return cutout.replace(
             data=data, mask=mask, variance=variance, meta=cutout.meta | {"psf": psf}
         )
@@ -108,10 +120,18 @@ class MatchPSF(Step):
             )
         return width * gaussian_fwhm_to_sigma / scale
 
-    def _kernel(self, own, scale, band):
+    def _kernel(self, own, scale, cutout, band):
         """The matching kernel, and the PSF that results, on the same odd square."""
         sigma = self.fwhm * gaussian_fwhm_to_sigma / scale
-        width = 2 * int(np.ceil(5 * max(sigma, own if np.ndim(own) == 0 else 0))) + 1
+        reach = 5 * max(sigma, own if np.ndim(own) == 0 else 0)
+        # One that a wrong scale makes wide must not fill the memory.
+        if not reach <= max(cutout.shape[1:]):
+            raise CutoutError(
+                f"a PSF that reaches {reach:.4g} pixels needs more than twice the image; choose a "
+                "smaller fwhm, or check the WCS",
+                Flag.PREPROCESS_FAILED,
+            )
+        width = 2 * int(np.ceil(reach)) + 1
         side = max(width, *np.shape(own)) if np.ndim(own) else width
         side += 1 - side % 2
         own = _gaussian(side, own) if np.ndim(own) == 0 else _centred(own, side, band)
@@ -126,6 +146,19 @@ class MatchPSF(Step):
                 Flag.PREPROCESS_FAILED,
             )
         return _matching_kernel(own, target), target
+
+
+def _convolved_variance(variance, valid, kernel, share):
+    known = np.isfinite(variance)
+    plane = np.where(valid & known, variance, 0).astype(float)
+    spread = fftconvolve(plane, kernel**2, mode="same")
+    with np.errstate(over="ignore"):
+        new = (np.clip(spread, 0, None) / share**2).astype(variance.dtype)
+    unknown = valid & ~known
+    if unknown.any():
+        # Through the Fourier transform one of them would spoil all.
+        new[ndimage.maximum_filter(unknown, kernel.shape, mode="constant")] = np.inf
+    return new
 
 
 def _matching_kernel(own, target):

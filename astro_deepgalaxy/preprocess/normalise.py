@@ -87,9 +87,4 @@ class Normalise(Step):
         sky = meta.pop("sky", None)
         if np.shape(sky) == cutout.shape:
             meta["sky"] = sky * factor
-        if meta.get("saturation") is not None:
-            # One level for all bands has no meaning after each was scaled by its own.
-            level = meta.pop("saturation")
-            if self.together:
-                meta["saturation"] = level * float(factor[0, 0, 0])
         return meta

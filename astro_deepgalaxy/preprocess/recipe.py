@@ -4,8 +4,13 @@ import difflib
 import hashlib
 import json
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
+from typing import get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from ..flags import CutoutError, Flag
 from ..plugins import get_spec, provider
@@ -14,6 +19,14 @@ from .steps import Step
 __all__ = ["Recipe"]
 
 _VERSION = 1
+_EXPECTED = {  # by what pydantic calls the error
+    "int_type": "a number without decimals",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a table of names and values",
+}
 
 
 @dataclass(frozen=True)
@@ -208,15 +221,47 @@ def _step(item):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
             raise ValueError(f"recipe: the step {item['step']!r} has no field {name!r}; {hint}")
+    adapters = _adapters(factory)
     for name, value in values.items():
-        default = known[name].default
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        if default is not MISSING and number and not isinstance(value, int | float):
-            raise ValueError(
-                f"recipe: {name!r} of the step {item['step']!r} must be a number; got {value!r}"
-            )
+        if name in adapters:
+            values[name] = _checked(value, adapters[name], f"{name!r} of the step {item['step']!r}")
     try:
         return factory(**values)
     except (TypeError, AttributeError) as error:
         # Numbers where names are wanted, and the like.
         raise ValueError(f"recipe: the step {item['step']!r} cannot be made: {error}") from error
+
+
+@cache
+def _adapters(factory):
+    """What checks the fields of a step, as far as their annotations are types it knows."""
+    adapters = {}
+    # A stranger's annotation may be a name that only a type checker knows, or no type at all.
+    with suppress(Exception):
+        hints = get_type_hints(factory, include_extras=True)
+        for field in fields(factory):
+            with suppress(Exception):
+                adapters[field.name] = TypeAdapter(hints[field.name])
+    return adapters
+
+
+def _checked(value, adapter, what):
+    """The value of a field, if it is of the right type."""
+    try:
+        # By the rules of JSON a list may stand for a tuple and 1 for 1.0, but not "no" for false.
+        valid = adapter.validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False)
+        # Of several types that a value may have it is most like the one it failed deepest in.
+        depth = max(len(one["loc"]) for one in wrong)
+        wrong = [one for one in wrong if len(one["loc"]) == depth]
+        kinds = [_EXPECTED.get(w["type"], w["msg"].removeprefix("Input should be ")) for w in wrong]
+        expected = " or ".join(dict.fromkeys(kinds))
+        part = wrong[0]["input"]
+        if part == value:
+            message = f"recipe: {what} must be {expected}; got {value!r}"
+        else:
+            message = f"recipe: {part!r} in {what} must be {expected}"
+        raise ValueError(message) from error
+    # As it was written otherwise: the digest of a stored recipe must not change.
+    return tuple(value) if isinstance(value, list) and isinstance(valid, tuple) else value

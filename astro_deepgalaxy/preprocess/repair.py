@@ -16,6 +16,9 @@ from .steps import Step
 
 __all__ = ["Repair"]
 
+_SMALLEST = 8  # pixels a side: astroscrappy writes beyond the memory of smaller images
+_FAR = 1e15  # times the noise: its square is still a number
+
 
 @dataclass(frozen=True)
 class Repair(Step):
@@ -35,7 +38,8 @@ class Repair(Step):
         Standard deviation of the Gaussian in pixels.
     cosmic_rays : bool
         Find cosmic rays first, by the Laplacian edge detection of van Dokkum (2001) as in the
-        package astroscrappy, which must be installed. Pictures are not searched.
+        package astroscrappy, which must be installed. Pictures are not searched, nor images of
+        less than eight pixels a side, in which nothing says how sharp a star is.
     nsigma : float
         How far above the noise a cosmic ray must be.
     contrast : float
@@ -93,7 +97,8 @@ class Repair(Step):
             plane = np.where(mask[band], np.nan, data[band])
             data[band] = np.where(filled, self._interpolated(plane), data[band])
             if noise is not None:
-                noise[filled] = self._variance(plane, noise, data[band], filled)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+                    noise[filled] = self._variance(plane, noise, data[band], filled)
             mask[band] &= ~filled
             flags |= Flag.MISSING_DATA
         return cutout.replace(data=data, mask=mask, variance=variance, flags=flags)
@@ -119,7 +124,7 @@ class Repair(Step):
         kernel, (y, x) = self._kernel, np.nonzero(filled)
 
         def around(values):
-            values = np.pad(values, kernel.shape[0] // 2)
+            values = np.pad(values.astype(float), kernel.shape[0] // 2)
             return sliding_window_view(values, kernel.shape)[y, x]
 
         good = np.isfinite(plane)
@@ -131,12 +136,13 @@ class Repair(Step):
 
     def _find_cosmic_rays(self, plane, bad, variance):
         """Where cosmic rays are, (y, x) of bool."""
+        if min(plane.shape) < _SMALLEST:
+            return np.zeros_like(bad)
         try:
             from astroscrappy import detect_cosmics
         except ImportError as error:
             raise CutoutError(
-                "finding cosmic rays needs astroscrappy: "
-                "pip install 'astro-deepgalaxy[cosmic-rays]'",
+                "finding cosmic rays needs astroscrappy: pip install 'astro-deepgalaxy[steps]'",
                 Flag.PREPROCESS_FAILED,
             ) from error
         level, noise = sky_statistics(plane[~bad])
@@ -147,18 +153,19 @@ class Repair(Step):
         if narrow.any():
             plane = np.where(narrow, self._interpolated(np.where(bad, np.nan, plane)), plane)
         # In units of the noise, whatever the unit of the pixels is.
-        scaled = np.where(bad & ~narrow, 0, (plane - level) / noise)
+        scaled = np.where(bad & ~narrow, 0, (plane.astype(float) - level) / noise)
         if variance is not None:
-            expected = np.where(bad, 1, variance / noise**2)
+            expected = variance.astype(float) / noise**2
+            expected[bad | np.isnan(expected)] = 1
         elif self.gain is not None:
             expected = 1 + np.clip(scaled, 0, None) / (self.gain * noise)
         else:
             expected = np.ones_like(scaled)
         with _openmp().limit(limits=1, user_api="openmp"):
             found, _ = detect_cosmics(
-                scaled.astype(np.float32),
+                np.clip(scaled, -_FAR, _FAR).astype(np.float32),
                 inmask=bad,
-                invar=expected.astype(np.float32),
+                invar=np.clip(expected, 0, _FAR).astype(np.float32),
                 sigclip=self.nsigma,
                 objlim=self.contrast,
                 satlevel=np.inf,

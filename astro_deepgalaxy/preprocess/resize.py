@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from .limits import LARGEST_SIDE, check_shape
 from .resample import resampling_matrix, transform_wcs
 from .steps import Step
 
@@ -18,12 +19,13 @@ class Resize(Step):
     Fewer pixels are means over the area that each covers, more are interpolated linearly:
     surface brightness is conserved, not flux per pixel. Masked pixels have no weight; a pixel is
     masked when less than half of its weight is left. The variance takes the squares of the
-    weights.
+    weights. ``meta["psf"]`` and ``meta["sky"]``, which are on the old pixels, are dropped where
+    these change.
 
     Attributes
     ----------
     size : int
-        Pixels along y and x.
+        Pixels along y and x, 4 to 16384.
     """
 
     name: ClassVar[str] = "resize"
@@ -31,12 +33,13 @@ class Resize(Step):
     size: int = 128
 
     def __post_init__(self):
-        if self.size < 4:
-            raise ValueError(f"resize: size must be at least 4 pixels; got {self.size}")
+        if not 4 <= self.size <= LARGEST_SIDE:
+            raise ValueError(f"resize: size must be 4 to {LARGEST_SIDE} pixels; got {self.size}")
 
     def __call__(self, cutout):
         """Resample; see `Step`."""
-        _, ny, nx = cutout.shape
+        n_bands, ny, nx = cutout.shape
+        check_shape((self.size, self.size), n_bands, "resized,")
         rows, columns = resampling_matrix(ny, self.size), resampling_matrix(nx, self.size)
         good = (~cutout.mask).astype(np.float32)
         share = rows @ good @ columns.T
@@ -45,9 +48,16 @@ class Resize(Step):
         data = rows @ np.where(cutout.mask, 0, cutout.data) @ columns.T / share
         variance = cutout.variance
         if variance is not None:
-            variance = np.where(cutout.mask, 0, variance)
+            known = np.isfinite(variance)
+            unknown = (~known & ~cutout.mask).astype(np.float32)
+            variance = np.where(known & ~cutout.mask, variance, 0)
             variance = rows**2 @ variance @ (columns**2).T / share**2
-        wcs = cutout.wcs
+            # Only where it has weight: zero times infinity would spread along rows and columns.
+            variance[rows @ unknown @ columns.T > 0] = np.inf
+        wcs, meta = cutout.wcs, dict(cutout.meta)
+        if (ny, nx) != (self.size, self.size):
+            for key in ("psf", "sky"):
+                meta.pop(key, None)
         if wcs is not None:
             wcs = transform_wcs(wcs, factor=(self.size / nx, self.size / ny))
         return cutout.replace(
@@ -55,4 +65,5 @@ class Resize(Step):
             mask=mask,
             variance=variance,
             wcs=wcs,
+            meta=meta,
         )

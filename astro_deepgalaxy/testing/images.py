@@ -12,14 +12,20 @@ from .report import attempt, require, resolve
 
 __all__ = ["check_reader", "check_step"]
 
+_SPOILED = "with one variance that is not a number"
+_DESCRIBED = "with a PSF and a sky in its meta"
+_PSFS = [np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256] * 2
+
 
 def check_step(step, **parameters):
     """Check that a preprocessing step keeps its promises.
 
     It is a frozen dataclass derived from `~astro_deepgalaxy.preprocess.Step` that survives JSON,
     leaves its input alone, always does the same, keeps id, file, flags, variance and mask
-    consistent, and keeps the WCS right: a source stays at its place on the sky. What it cannot
-    work on is a `~astro_deepgalaxy.flags.CutoutError`.
+    consistent, and keeps the WCS right: a source stays at its place on the sky. A variance that is
+    not a number does not spread over the image, and ``meta["psf"]`` is not kept on other pixels
+    than its own. What it cannot work on, such as an image of a few pixels, is a
+    `~astro_deepgalaxy.flags.CutoutError`.
 
     Parameters
     ----------
@@ -100,11 +106,11 @@ def check_step(step, **parameters):
             f"{label}: moved a source by {away:.1f} pixels on the sky: its WCS is wrong",
         )
 
-    bare = image.replace(wcs=None, variance=None, flags=image.flags | Flag.NO_WCS)
-    empty = image.replace(data=np.full(image.shape, np.nan), mask=None)
-    for name, odd in {"without WCS and variance": bare, "without a valid pixel": empty}.items():
+    results = {}
+    for name, odd in _odd_images(image).items():
         try:
-            require(isinstance(step(odd), Cutout), f"{label}: returned no Cutout for one {name}")
+            results[name] = result = step(odd)
+            require(isinstance(result, Cutout), f"{label}: returned no Cutout for one {name}")
         except CutoutError:
             pass
         except AssertionError:
@@ -114,6 +120,40 @@ def check_step(step, **parameters):
                 f"{label}: raises {type(error).__name__} on an image {name}: {error}; "
                 "raise CutoutError for what cannot be done"
             ) from error
+    spoiled = results.get(_SPOILED)
+    if after.variance is not None and spoiled is not None and spoiled.variance is not None:
+        known = np.isfinite(after.variance) & ~after.mask
+        require(
+            not known.any() or (np.isfinite(spoiled.variance) & ~spoiled.mask).any(),
+            f"{label}: a variance that is not a number spreads over the whole image",
+        )
+    described = results.get(_DESCRIBED)
+    if described is not None and described.wcs is not None and "psf" in described.meta:
+        ratio = float(described.pixel_scale / image.pixel_scale)
+        require(
+            abs(ratio - 1) < 0.01 or described.meta["psf"] is not _PSFS,
+            f"{label}: kept meta['psf'], which is on the pixels of before; resample it or drop it",
+        )
+
+
+def _odd_images(image):
+    """Images that a step must be able to work on or refuse, by what is odd about them."""
+    variance = image.variance.copy()
+    variance[0, 30, 30] = np.nan
+    odd = {
+        "without WCS and variance": image.replace(
+            wcs=None, variance=None, flags=image.flags | Flag.NO_WCS
+        ),
+        "without a valid pixel": image.replace(data=np.full(image.shape, np.nan), mask=None),
+        _SPOILED: image.replace(variance=variance),
+        _DESCRIBED: image.replace(meta={"psf": _PSFS, "sky": np.full(image.shape, 5.0)}),
+    }
+    for height, width in ((1, 5), (3, 3)):
+        few = slice(None), slice(30, 30 + height), slice(30, 30 + width)
+        odd[f"of {height} x {width} pixels"] = image.replace(
+            data=image.data[few], mask=image.mask[few], variance=image.variance[few]
+        )
+    return odd
 
 
 def _sky_image():
