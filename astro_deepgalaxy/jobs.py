@@ -1,15 +1,11 @@
-"""Work that survives being killed: whole files or none, and processes that may die."""
+"""Files that appear whole or not at all, written by one process at a time."""
 
 import os
 import shutil
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = [
-    "OwnProcess",
-    "WorkerDiedError",
-    "Workers",
     "alone",
     "atomic_folder",
     "atomic_path",
@@ -138,169 +134,19 @@ def alone(path):
     """
     from filelock import FileLock, Timeout
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
+    place = Path(os.path.abspath(path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = place.with_name(f".{place.name}.lock")
     lock.touch()  # where nothing can be written it says so, which the lock does not
+    holder = FileLock(lock)
     try:
-        with FileLock(lock, timeout=0):
-            yield
+        holder.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(f"{path}: another process is writing it; wait for it to end") from error
-    lock.unlink(missing_ok=True)
-
-
-class WorkerDiedError(RuntimeError):
-    """A process that did some of the work was killed, or crashed."""
-
-
-class Workers:
-    """Who does the work: this process, others of this machine, or those of a cluster.
-
-    Parameters
-    ----------
-    processes : int
-        Number of processes; 0 for one on each core, 1 for this process.
-    scheduler : str, optional
-        Address of a Dask scheduler whose workers are used instead.
-    """
-
-    def __init__(self, processes=1, scheduler=None):
-        from joblib import cpu_count
-
-        self.processes, self.scheduler = processes or cpu_count(), scheduler
-
-    @property
-    def are_here(self):
-        """Whether the work is done in this process."""
-        return self.processes == 1 and self.scheduler is None
-
-    def run(self, function, tasks, ordered=False):
-        """Call a function for each of many tasks; some are under way ahead of the caller.
-
-        Parameters
-        ----------
-        function : callable
-            What to call.
-        tasks : iterable of tuple
-            Its arguments.
-        ordered : bool
-            Give the results in the order of the tasks, and not as they come.
-
-        Yields
-        ------
-        object
-            What the function returned.
-
-        Raises
-        ------
-        WorkerDiedError
-            If a process died; results of tasks under way are lost.
-        ValueError
-            If no scheduler answers.
-        ImportError
-            If there is no Dask for it.
-        """
-        if self.are_here:
-            for task in tasks:
-                yield function(*task)
-            return
-        from joblib import Parallel, delayed
-
-        with self._client(), self._backend():
-            pool = Parallel(
-                None if self.scheduler else self.processes,
-                batch_size=1,
-                pre_dispatch="2*n_jobs",
-                return_as="generator" if ordered else "generator_unordered",
-            )
-            here = os.getcwd()
-            try:
-                yield from pool(delayed(_in_folder)(here, function, *task) for task in tasks)
-            except Exception as error:
-                if _is_death(error):
-                    raise WorkerDiedError("a process that did the work died") from error
-                raise
-
-    def _client(self):
-        if self.scheduler is None:
-            return nullcontext()
-        try:
-            from dask.distributed import Client
-        except ImportError as error:
-            raise ImportError(
-                "a scheduler needs Dask: pip install 'astro-deepgalaxy[cluster]'"
-            ) from error
-        try:
-            return Client(self.scheduler, timeout="5s")
-        except (OSError, ValueError) as error:
-            raise ValueError(f"no Dask scheduler answers at {self.scheduler}") from error
-
-    def _backend(self):
-        from joblib import parallel_config
-
-        if self.scheduler is None:
-            return parallel_config("loky", inner_max_num_threads=1)
-        return parallel_config("dask")
-
-
-class OwnProcess:
-    """A process that does one thing after the other, and is replaced when it dies.
-
-    Use it in a ``with`` block.
-    """
-
-    def __init__(self):
-        self._pool = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def call(self, function, *arguments):
-        """Call a function there.
-
-        Parameters
-        ----------
-        function : callable
-            What to call.
-        *arguments
-            Its arguments.
-
-        Returns
-        -------
-        object
-            What it returned.
-
-        Raises
-        ------
-        WorkerDiedError
-            If the process died of it.
-        """
-        from joblib.externals.loky import ProcessPoolExecutor
-
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1)
-        try:
-            return self._pool.submit(_in_folder, os.getcwd(), function, *arguments).result()
-        except Exception as error:
-            if not _is_death(error):
-                raise
-            self._pool.shutdown()
-            self._pool = None
-            raise WorkerDiedError("the process died") from error
-
-
-def _is_death(error):
-    # Dask's own error, without importing Dask to name it.
-    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
-
-
-def _in_folder(folder, function, *arguments):
-    # A worker may have been started elsewhere; names of files are relative to this folder.
-    if os.getcwd() != folder:
-        os.chdir(folder)
-    return function(*arguments)
+    try:
+        yield
+    finally:
+        # While it is held: afterwards it may be another's. Windows removes it on release.
+        with suppress(PermissionError):
+            lock.unlink(missing_ok=True)
+        holder.release()

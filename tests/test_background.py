@@ -127,6 +127,20 @@ def test_a_mask_of_sources_brings_it_nearer_to_the_truth():
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_a_bright_star_does_not_switch_the_mask_off():
+    rng = np.random.default_rng(1)
+    n = 512
+    y, x = np.indices((n, n))
+    image = rng.normal(100, 2, (n, n))
+    for cx, cy in rng.uniform(20, n - 20, (60, 2)):
+        image += 60 * np.exp(-np.hypot(x - cx, y - cy) / 6)
+    star = 6e4 * np.exp(-((x - 40) ** 2 + (y - 470) ** 2) / 8)
+    skies = [(c - Background()(Cutout(c)).data[0]) for c in (image, image + star)]
+    far = np.hypot(x - 40, y - 470) > 100
+    assert np.abs(skies[1] - skies[0])[far].max() < 0.3
+    assert np.abs(skies[1] - 100)[far].mean() < 0.4
+
+
 def test_the_engine_sep():
     sep = pytest.importorskip("sep")
     cutout = scene()

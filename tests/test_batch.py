@@ -99,6 +99,17 @@ def test_processes_and_streaming_make_no_difference(folder, tmp_path):
             assert np.array_equal(image, one.images[i])
 
 
+def test_larger_images_too_are_the_same_for_any_number_of_processes(tmp_path):
+    # Large enough for matrix products to use threads where they may.
+    images = [galaxy(i, 600) for i in range(3)]
+    recipe = Recipe.default(size=256)
+    one, two = (
+        preprocess_batch(images, recipe, tmp_path / f"{p}.zarr", processes=p, progress=False)
+        for p in (1, 2)
+    )
+    assert np.array_equal(one.images[:], two.images[:])
+
+
 def test_an_interrupted_batch_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("astro_deepgalaxy.preprocess.batch._SHARD_BYTES", 4 * 4 * 24**2)
     images = [galaxy(i) for i in range(10)]
@@ -197,9 +208,56 @@ def test_command(folder, tmp_path, options, code):
     assert CutoutStore.open(output).image_shape == (24, 24, 1)
 
 
-def test_command_refuses_wrong_use(tmp_path):
-    assert CliRunner().invoke(preprocess, ["-o", "x.zarr"]).exit_code == 2
-    assert CliRunner().invoke(preprocess, ["a.fits"]).exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "x.zarr"], "Missing argument"),
+        (["a.fits"], "Missing option '-o'"),
+        (["a.fits", "-o", "."], "expected the name of a folder to make, such as cutouts.zarr"),
+        (["a.fits", "-o", "../.."], "expected the name of a folder"),
+        (["a.fits", "-o", "x.zarr", "--size", "64", "--recipe", "r.toml"], "--recipe or --size"),
+        (["a.fits", "-o", "x.zarr", "--size", "0"], "'--size': 0 is not in the range x>=1"),
+        (["a.fits", "-o", "x.zarr", "--processes", "-1"], "-1 is not in the range x>=0"),
+    ],
+)
+def test_command_refuses_wrong_use(arguments, message):
+    result = CliRunner().invoke(preprocess, arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def test_each_store_has_its_own_report(folder, tmp_path):
+    for name, page in (
+        ("survey.v1", "survey.v1.html"),
+        ("survey.v2", "survey.v2.html"),
+        ("survey.zarr/", "survey.html"),
+    ):
+        arguments = [str(folder / "a0.fits"), "-o", f"{tmp_path}/{name}", "--size", "24"]
+        arguments += ["--processes", "1"]
+        result = CliRunner().invoke(preprocess, arguments)
+        assert f"quality report: {tmp_path / page}" in result.output
+        title = f"<title>Quality of {name.rstrip('/')}</title>"
+        assert title in (tmp_path / page).read_text(encoding="utf-8")
+        # The next run replaces its own page.
+        (tmp_path / page).write_text(f"{title} of old")
+        CliRunner().invoke(preprocess, arguments)
+        assert "of old" not in (tmp_path / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["page", "folder"])
+def test_what_is_no_report_is_not_overwritten(folder, tmp_path, kind):
+    page = tmp_path / "s.html"
+    if kind == "page":
+        page.write_text("<!doctype html><title>My thesis</title>")
+    else:
+        page.mkdir()
+    output = str(tmp_path / "s.zarr")
+    arguments = [str(folder / "a0.fits"), "-o", output, "--size", "24", "--json"]
+    result = CliRunner().invoke(preprocess, [*arguments, "--processes", "1"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout.strip().splitlines()[-1])["report"] is None
+    assert f"{page}: is not a quality report and stays as it is" in result.stderr
+    assert page.is_dir() or "My thesis" in page.read_text()
 
 
 def test_real_images_of_all_kinds(real_images, tmp_path):

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ..flags import CutoutError, Flag
 from .mesh import measure_mesh
-from .sky import WORKING_SIZE, bin_plane, find_sources, sky_statistics
+from .sky import WORKING_SIZE, bin_plane, find_sources, of_peak, sky_statistics
 from .sources import pixel_position
 from .steps import Step
 
@@ -121,7 +121,8 @@ class Background(Step):
         terms, noise = _tilted_plane(small, valid)
         level = terms[0]
         tilt = _plane(terms, small.shape)
-        sources = find_sources(small - tilt, valid, self.nsigma) > 0
+        flat = small - tilt
+        sources = find_sources(flat, valid, self.nsigma, of_peak(flat, valid)) > 0
         flags = Flag(0) if _is_central(sources, cutout, factor) else Flag.NO_CENTRAL_SOURCE
         # The wings of a galaxy reach further than what is detected of it.
         sources = ndimage.binary_dilation(sources, iterations=max(2, min(small.shape) // 32))

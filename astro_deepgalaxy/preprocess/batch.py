@@ -12,11 +12,12 @@ from tqdm.auto import tqdm
 
 from ..flags import Flag
 from ..io import resolve_inputs
-from ..jobs import OwnProcess, WorkerDiedError, Workers, alone, check_space
+from ..jobs import alone, check_space
 from ..labels import check_labels
 from ..store import CutoutStore
+from ..workers import OwnProcess, WorkerDiedError, Workers
 from .mosaic_sky import measure_sky
-from .prepare import failed_row, prepare, prepare_all
+from .prepare import failed_row, first_shape, prepare, prepare_all
 
 __all__ = ["iterate_prepared", "preprocess_batch"]
 
@@ -111,6 +112,12 @@ def preprocess_batch(
         writing it, or it cannot be written.
     """
     sources, table = resolve_inputs(inputs, mosaics)
+    if mosaics is not None and mosaics.fov is None and "fov" not in table.colnames:
+        raise ValueError(
+            "the side of the cutouts is not known: give fov in arcsec, or a column 'fov'"
+        )
+    if mosaics is not None and labels is not None:
+        raise ValueError("with mosaics, the labels are the other columns of the catalogue")
     labels = _labels(sources, table if labels is None else labels)
     output = Path(output)
     try:
@@ -312,19 +319,28 @@ def _inputs_digest(sources, labels, mosaics):
             digest.update(f"{name} {labels[name].unit if not text else ''}".encode())
             for start in range(0, len(values), 4096):
                 part = values[start : start + 4096]
-                digest.update("\n".join(map(str, part)).encode() if text else part.tobytes())
+                digest.update(
+                    "\n".join(map(str, part)).encode("utf-8", "surrogateescape")
+                    if text
+                    else part.tobytes()
+                )
     return digest.hexdigest()
 
 
 def _image_shape(sources, recipe, workers):
     """Shape of a prepared image, from the first one that can be used."""
-    row = None
-    for source in sources:
+    reason = "its process died"
+    # One image is most often enough; where many are of no use, they are tried many at a time.
+    parts = [slice(1)] + [slice(i, i + _CHUNK) for i in range(1, len(sources), _CHUNK)]
+    while parts:
+        tasks = ((sources[part], recipe) for part in list(parts))
         try:
-            (((image, row),),) = workers.run(prepare_all, [([source], recipe)])
+            found = workers.run(first_shape, tasks, ordered=True)
+            for shape, why in found:
+                parts.pop(0)
+                if shape is not None:
+                    return shape
+                reason = why
         except WorkerDiedError:
-            continue
-        if image is not None:
-            return image.shape
-    reason = row["reason"] if row else "its process died"
+            parts.pop(0)
     raise ValueError(f"none of the {len(sources)} images can be used; the last: {reason}")

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["Mesh", "box_levels", "measure_mesh", "smooth_mesh"]
+__all__ = ["Mesh", "box_levels", "interpolate", "measure_mesh", "smooth_mesh"]
 
 EXCLUDE_PERCENTILE = 75.0
 
@@ -39,27 +39,9 @@ class Mesh:
     box: int
     shape: tuple[int, int]
 
-    def image(self, rows=slice(None), columns=slice(None)):
-        """The level at every pixel: a cubic spline through the boxes, within their range.
-
-        Parameters
-        ----------
-        rows, columns : slice
-            Part of the image.
-
-        Returns
-        -------
-        numpy.ndarray
-            Level (y, x), float32.
-        """
-        y, x = (
-            _spline(n, m, self.box)[part]
-            for n, m, part in zip(self.level.shape, self.shape, (rows, columns), strict=True)
-        )
-        # The spline does not keep constants to the last digit; the mean is kept out of it.
-        mean = np.float32(self.level.mean())
-        sky = mean + y @ (self.level - mean) @ x.T
-        return np.clip(sky, self.level.min(), self.level.max())
+    def image(self):
+        """The level at every pixel, (y, x) of float32; see `interpolate`."""
+        return interpolate(self.level, self.box, self.shape)
 
     @property
     def residual(self):
@@ -74,6 +56,34 @@ class Mesh:
         )
         apart = (self.raw - y @ self.level @ x.T) / np.where(self.noise > 0, self.noise, np.inf)
         return float(np.sqrt(np.nanmean(apart**2)))
+
+
+def interpolate(level, box, shape, rows=slice(None), columns=slice(None)):
+    """A cubic spline through the levels of boxes, within their range.
+
+    Parameters
+    ----------
+    level : numpy.ndarray
+        Level of each box, (box along y, box along x), float32.
+    box : int
+        Side of a box in pixels.
+    shape : tuple of int
+        Shape of the image, (y, x).
+    rows, columns : slice
+        Part of the image.
+
+    Returns
+    -------
+    numpy.ndarray
+        Level at each pixel of the part, (y, x), float32.
+    """
+    y, x = (
+        _spline(n, m, box)[part]
+        for n, m, part in zip(level.shape, shape, (rows, columns), strict=True)
+    )
+    # The spline does not keep constants to the last digit; the mean is kept out of it.
+    mean = np.float32(level.mean())
+    return np.clip(mean + y @ (level - mean) @ x.T, level.min(), level.max())
 
 
 def measure_mesh(plane, mask, box, exclude_percentile=EXCLUDE_PERCENTILE, filter_size=3):

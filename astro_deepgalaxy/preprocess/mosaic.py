@@ -1,5 +1,7 @@
 """Cutouts from the mosaics of a survey, stitched across the borders of its tiles."""
 
+import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,12 +11,14 @@ from astropy.io import fits
 from ..celestial import icrs_to_pixel, pixel_to_icrs
 from ..cutout import Cutout
 from ..flags import CutoutError, Flag
-from .mesh import Mesh
+from .mesh import interpolate
 from .planes import open_plane
 from .stitch import Grid, Part, combine
 from .tiles import Tile, list_tiles
 
 __all__ = ["Mosaics", "Tile"]
+
+_LEAST_WEIGHT = 1e-30  # less would make a variance that float32 does not hold
 
 
 class Mosaics:
@@ -41,11 +45,14 @@ class Mosaics:
     Raises
     ------
     ValueError
-        If a file is missing or has no celestial WCS, or the planes do not fit the tiles.
+        If a file is missing or has no celestial WCS, the planes do not fit the tiles, or the
+        tiles have units that cannot be converted.
     """
 
     def __init__(self, tiles, fov=None, *, weight=None, mask=None, psf=None):
         self.tiles = list_tiles(tiles, {"weight": weight, "mask": mask, "psf": psf})
+        # Wherever the work is done, the files are those that were meant here.
+        self.located = tuple(_located(tile) for tile in self.tiles)
         if fov is not None and not 0 < fov < np.inf:
             raise ValueError(f"mosaics: fov must be a positive number of arcsec; got {fov}")
         self.fov = fov
@@ -54,8 +61,9 @@ class Mosaics:
         # Where each tile is in the sky: its middle, and how far it reaches in radians.
         self._middles = np.empty((len(self.tiles), 3))
         self._reach = np.empty(len(self.tiles))
-        for i, tile in enumerate(self.tiles):
+        for i, tile in enumerate(self.located):
             self._middles[i], self._reach[i] = _footprint(tile)
+        self._factors = _common_unit(self.located)
         self._band_of = np.array([self.bands.index(tile.band) for tile in self.tiles])
 
     def with_sky(self, folder):
@@ -122,28 +130,25 @@ class Mosaics:
             meta["redshift"] = redshift
         if any(band.psf is not None for band in found):
             meta["psf"] = [band.psf for band in found]
-        if self.sky_folder is not None:
-            nothing = np.zeros(grid.shape, dtype=np.float32)
-            meta["sky"] = np.stack([nothing if b.sky is None else b.sky for b in found])
-        levels = [band.saturation for band in found if band.saturation is not None]
+        skies = [np.zeros(grid.shape, np.float32) if b.mask.all() else b.sky for b in found]
+        if all(sky is not None for sky in skies):
+            meta["sky"] = np.stack(skies)
         data = np.stack([band.data for band in found])
         mask = np.stack([band.mask for band in found])
+        if mask.all():
+            raise CutoutError(f"{name}: the tiles have no valid pixel there", Flag.NO_DATA)
         flags = Flag(0)
-        if levels:
-            meta["saturation"] = min(levels)
         for band in found:
             level = band.saturation
             if level is not None and (band.data[~band.mask] >= level).any():
                 flags |= Flag.SATURATED
         if not all(band.footprint.all() for band in found):
             flags |= Flag.EDGE
-        if mask.all():
-            raise CutoutError(f"{name}: the tiles have no valid pixel there", Flag.NO_DATA)
+        # A band that is missing here is masked; one without weights leaves all without variance.
+        nothing = np.full(grid.shape, np.nan, dtype=np.float32)
         variance = None
-        if any(band.variance is not None for band in found):
-            variance = np.stack(
-                [np.full(grid.shape, np.nan) if b.variance is None else b.variance for b in found]
-            )
+        if all(band.variance is not None or band.mask.all() for band in found):
+            variance = np.stack([nothing if b.variance is None else b.variance for b in found])
         return Cutout(
             data,
             id=id,
@@ -169,7 +174,7 @@ class Mosaics:
         for i in sorted(near, key=lambda i: self._band_of[i]):
             if best is not None and self._band_of[i] != band:
                 break
-            plane = open_plane(self.tiles[i].file)
+            plane = open_plane(self.located[i].file)
             x, y = (float(c) for c in icrs_to_pixel(plane.wcs, ra, dec))
             ny, nx = plane.shape
             inside = min(x + 0.5, y + 0.5, nx - 0.5 - x, ny - 0.5 - y)
@@ -177,11 +182,11 @@ class Mosaics:
                 best, depth, band, at = i, inside, self._band_of[i], (x, y)
         if best is None:
             raise CutoutError(f"{name}: no tile covers the position", Flag.NO_DATA)
-        return Grid.about(open_plane(self.tiles[best].file), at, fov, best)
+        return Grid.about(open_plane(self.located[best].file), at, fov, best)
 
     def _part(self, grid, i):
         """What one tile has on the grid, or None if it does not reach it."""
-        tile = self.tiles[i]
+        tile, factor = self.located[i], self._factors[i]
         plane = open_plane(tile.file)
         offset = grid.offset(plane)
         window = grid.window(plane, offset)
@@ -192,26 +197,49 @@ class Mosaics:
         mask = ~np.isfinite(data)
         if tile.mask:
             mask |= _companion(tile.mask, plane).read(rows, columns) != 0
-        variance = None
+        variance = weight = sky = None
         if tile.weight:
             weight = _companion(tile.weight, plane).read(rows, columns)
-            mask |= ~(weight > 0)
-            variance = 1 / np.where(mask, 1, weight)
-        layers = [data]
+            mask |= ~((weight > _LEAST_WEIGHT) & (weight < np.inf))
+            weight = np.where(mask, 0, weight) / np.float32(factor**2)
+            variance = 1 / np.where(mask, np.nan, weight)
         if self.sky_folder is not None:
-            layers.append(_sky(self.sky_folder / f"{i:05d}.fits").image(rows, columns))
-        layers, mask, variance, footprint = grid.place(
-            plane, rows, columns, offset, np.stack(layers), mask, variance
-        )
-        return Part(
-            layers[0],
+            sky = _sky(self.sky_folder / f"{i:05d}.fits", plane.shape, rows, columns)
+        if factor != 1:
+            data, sky = data * factor, None if sky is None else sky * factor
+        part = Part(
+            data,
             mask,
-            footprint,
+            np.ones(data.shape, dtype=bool),
             variance,
-            layers[1] if len(layers) > 1 else None,
-            _psf(tile.psf) if tile.psf else None,
-            plane.saturation,
+            weight,
+            sky,
+            open_plane(tile.psf).psf if tile.psf else None,
+            None if plane.saturation is None else plane.saturation * factor,
         )
+        return grid.place(part, plane, rows, columns, offset)
+
+
+def _located(tile):
+    names = {k: os.path.abspath(v) for k, v in vars(tile).items() if v and k != "band"}
+    return replace(tile, **names)
+
+
+def _common_unit(tiles):
+    """What the pixels of each tile are multiplied by for the unit of the first."""
+    units = [open_plane(tile.file).unit for tile in tiles]
+    factors = []
+    for tile, unit in zip(tiles, units, strict=True):
+        if unit == units[0]:
+            factors.append(np.float32(1))
+        elif None not in (unit, units[0]) and unit.is_equivalent(units[0]):
+            factors.append(np.float32(unit.to(units[0])))
+        else:
+            raise ValueError(
+                f"mosaics: {tile.file} is in {unit or 'no unit'}, which is not that of "
+                f"{tiles[0].file}, {units[0] or 'none'}"
+            )
+    return factors
 
 
 def _footprint(tile):
@@ -222,7 +250,7 @@ def _footprint(tile):
             if name:
                 _companion(name, plane)
         if tile.psf:
-            _psf(tile.psf)
+            _ = open_plane(tile.psf).psf
     except CutoutError as error:
         raise ValueError(f"mosaics: {error}") from error
     if plane.wcs is None:
@@ -247,17 +275,16 @@ def _companion(name, plane):
     return other
 
 
-@lru_cache(maxsize=64)
-def _psf(name):
-    plane = open_plane(name)
-    psf = plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
-    if not np.isfinite(psf).all() or not psf.sum() > 0:
-        raise CutoutError(f"{name}: is not the image of a point-spread function")
-    return psf / psf.sum()
+def _sky(path, shape, rows, columns):
+    """Background of a window of a tile; None if none was measured."""
+    try:
+        level, box = _level(path, path.stat().st_ino, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    return interpolate(level, box, shape, rows, columns)
 
 
-@lru_cache(maxsize=64)
-def _sky(path):
+@lru_cache(maxsize=256)
+def _level(path, *_):
     with fits.open(path, memmap=False) as hdus:
-        header, level = hdus[0].header, hdus[0].data.astype(np.float32)
-    return Mesh(level, level, level, header["BOX"], (header["SHAPEY"], header["SHAPEX"]))
+        return hdus[0].data.astype(np.float32), hdus[0].header["BOX"]

@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from ..flags import CutoutError
 from ..jobs import atomic_path
-from .mesh import box_levels, smooth_mesh
+from .mesh import box_levels, interpolate, smooth_mesh
 from .planes import open_plane
-from .sky import find_sources
+from .sky import find_sources, of_peak
 
 __all__ = ["measure_sky"]
 
@@ -33,32 +33,40 @@ def measure_sky(tile, step, path):
     path : str or `~pathlib.Path`
         FITS image to write: the level of each box, with BOX, SHAPEY and SHAPEX in its header.
 
-    Raises
-    ------
-    CutoutError
-        If the tile cannot be read, or has no sky.
+    Notes
+    -----
+    Nothing is written for a tile that cannot be read, is too small, or has no sky between its
+    sources: cutouts of it have to make do with their own.
     """
     path = Path(path)
     if path.exists():
         return
-    plane = open_plane(tile.file)
+    try:
+        plane = open_plane(tile.file)
+        sky = _measure(tile, plane, step)
+    except CutoutError:
+        return
+    if sky is None:
+        return
+    header = fits.Header({"BOX": sky.box, "SHAPEY": sky.shape[0], "SHAPEX": sky.shape[1]})
+    with atomic_path(path) as partial:
+        fits.writeto(partial, sky.level, header)
+
+
+def _measure(tile, plane, step):
     box = min(step.box_size, min(plane.shape) // 3)
     if box < 8:
-        raise CutoutError(f"{tile.file}: {plane.shape} pixels are too few for a mosaic's sky")
+        return None
     sky = _mesh(tile, plane, box, lambda pixels, bad, rows: bad)
     if step.nsigma > 0 and sky is not None:
 
         def with_sources(pixels, bad, rows):
-            flat = np.where(bad, 0, pixels - sky.image(rows))
-            sources = find_sources(flat, ~bad, step.nsigma) > 0
+            flat = np.where(bad, 0, pixels - interpolate(sky.level, box, plane.shape, rows))
+            sources = find_sources(flat, ~bad, step.nsigma, of_peak(flat, ~bad)) > 0
             return bad | ndimage.binary_dilation(sources, iterations=_WINGS)
 
         sky = _mesh(tile, plane, box, with_sources)
-    if sky is None:
-        raise CutoutError(f"{tile.file}: no part of it has enough sky between the sources")
-    header = fits.Header({"BOX": box, "SHAPEY": plane.shape[0], "SHAPEX": plane.shape[1]})
-    with atomic_path(path) as partial:
-        fits.writeto(partial, sky.level, header)
+    return sky
 
 
 def _mesh(tile, plane, box, mask):

@@ -2,16 +2,19 @@
 
 import atexit
 import os
+import threading
 import warnings
+from functools import cached_property
 
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..celestial import local_frame
+from ..config import conf
 from ..flags import CutoutError
 from ..io import read_cutout
-from ..io.files import is_packed
+from ..io.files import is_packed, open_unpacked
 from ..io.fits import DTYPES, choose_hdu, image_unit, physical_values, split_extension
 from ..io.hdus import list_hdus
 from ..io.header_wcs import celestial_wcs
@@ -57,12 +60,15 @@ class Plane:
         path, extension = split_extension(name)
         if not path.is_file():
             raise CutoutError(f"{path}: no such file")
+        self._path, self._identity = path, _identity(path)
         self._file = self._packed = self._hdus = None
         try:
             if is_packed(path):
                 self._packed = read_cutout(name)
                 self._describe(self._packed.data.shape[1:], self._packed.wcs, self._packed.unit)
-                self.saturation = self._packed.meta.get("saturation")
+                with open_unpacked(path, 4 * conf.max_image_pixels) as stream:
+                    hdu = choose_hdu(list_hdus(stream, path), extension, self.name)
+                    self.saturation = saturation_level(hdu.header)
                 if len(self._packed.data) > 1:
                     raise CutoutError(f"{self.name}: is a cube, not an image of two axes")
                 return
@@ -77,7 +83,7 @@ class Plane:
                     self._section = self._hdus[hdu.number].section
             elif os.fstat(self._file.fileno()).st_size < hdu.data + hdu.size:
                 raise CutoutError(f"{self.name}: truncated: the file ends before its pixels do")
-            wcs, _ = celestial_wcs(hdu.header.text, hdu.shape)
+            wcs, _ = celestial_wcs(hdu.header, hdu.shape)
             self._describe(hdu.shape, wcs, image_unit(str(hdu.header.get("BUNIT", ""))))
             self.saturation = saturation_level(hdu.header)
         except CutoutError:
@@ -142,6 +148,22 @@ class Plane:
             raw = b"".join(os.pread(descriptor, size, start + i * step) for i in range(n))
         return np.frombuffer(raw, dtype).reshape(n, width)
 
+    @cached_property
+    def psf(self):
+        """The image as a point-spread function whose sum is one, (y, x)."""
+        psf = self.read(slice(0, self.shape[0]), slice(0, self.shape[1]))
+        if not np.isfinite(psf).all() or not psf.sum() > 0:
+            raise CutoutError(f"{self.name}: is not the image of a point-spread function")
+        return psf / psf.sum()
+
+    @property
+    def is_stale(self):
+        """Whether the file is gone, or another stands in its place."""
+        try:
+            return _identity(self._path) != self._identity
+        except OSError:
+            return True
+
     def close(self):
         """Close the file."""
         for opened in (self._hdus, self._file):
@@ -149,11 +171,19 @@ class Plane:
                 opened.close()
 
 
-class _Opened:
-    """The planes that are open in this process; the ones used longest ago are closed."""
+def _identity(path):
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class _Opened(threading.local):
+    """The planes that are open in this thread; the ones used longest ago are closed."""
 
     def __init__(self):
         self.planes = {}
+
+    def __del__(self):
+        self.forget()
 
     def forget(self):
         """Close all."""
@@ -162,6 +192,9 @@ class _Opened:
 
     def __call__(self, name):
         plane = self.planes.pop(name, None)
+        if plane is not None and plane.is_stale:
+            plane.close()
+            plane = None
         if plane is None:
             while len(self.planes) >= _OPEN_FILES:
                 self.planes.pop(next(iter(self.planes))).close()
@@ -171,5 +204,5 @@ class _Opened:
 
 
 open_plane = _Opened()
+"""Open a `Plane` by its name, or give the one that this thread has open already."""
 atexit.register(open_plane.forget)
-"""Open a `Plane` by its name, or give the one that is open in this process already."""

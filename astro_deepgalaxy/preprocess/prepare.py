@@ -1,11 +1,14 @@
 """One image from its source to the pixels of the network; nothing about it is raised."""
 
+from functools import cache
+
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from ..celestial import local_frame
 from ..flags import CutoutError, Flag
 
-__all__ = ["failed_row", "prepare", "prepare_all"]
+__all__ = ["failed_row", "first_shape", "prepare", "prepare_all"]
 
 
 def prepare(source, recipe):
@@ -30,13 +33,19 @@ def prepare(source, recipe):
     """
     flags, file = 0, source.file
     try:
-        cutout = source.read()
-        flags, file = int(cutout.flags), cutout.file
-        cutout = recipe(cutout)
+        # The sums of a matrix product depend on the number of threads; the pixels must not.
+        with _blas().limit(limits=1, user_api="blas"):
+            cutout = source.read()
+            flags, file = int(cutout.flags), cutout.file
+            cutout = recipe(cutout)
     except CutoutError as error:
         return None, failed_row(source, flags | int(error.flag), str(error), file)
     except MemoryError:
         reason = f"{file or source.id}: too large for the memory"
+        return None, failed_row(source, flags | int(Flag.UNREADABLE), reason, file)
+    except Exception as error:
+        # A file that nobody thought of is one bad row.
+        reason = f"{file or source.id}: cannot be read: {type(error).__name__}: {error}"
         return None, failed_row(source, flags | int(Flag.UNREADABLE), reason, file)
     row = _row(source, int(cutout.flags), "", file)
     row["missing_fraction"] = float(np.count_nonzero(cutout.mask) / cutout.mask.size)
@@ -49,6 +58,11 @@ def prepare(source, recipe):
         image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
         row["flags"] |= int(Flag.MISSING_DATA)
     return image, row
+
+
+@cache
+def _blas():
+    return ThreadpoolController()
 
 
 def prepare_all(sources, recipe):
@@ -66,6 +80,32 @@ def prepare_all(sources, recipe):
     list of (image, row)
     """
     return [prepare(source, recipe) for source in sources]
+
+
+def first_shape(sources, recipe):
+    """Shape that a recipe gives to the first image that can be used.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Which images.
+    recipe : Recipe
+        What to do.
+
+    Returns
+    -------
+    shape : tuple of int or None
+        Shape (y, x, channel); None if none can be used.
+    reason : str
+        Why the last one could not.
+    """
+    reason = ""
+    for source in sources:
+        image, row = prepare(source, recipe)
+        if image is not None:
+            return image.shape, ""
+        reason = row["reason"]
+    return None, reason
 
 
 def failed_row(source, flags, reason, file=None):

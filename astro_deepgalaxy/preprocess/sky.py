@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-__all__ = ["WORKING_SIZE", "bin_plane", "find_sources", "sky_statistics"]
+__all__ = ["WORKING_SIZE", "bin_plane", "find_sources", "of_peak", "sky_statistics"]
 
 WORKING_SIZE = 128
 """Sources and the sky are looked for in images binned to about this many pixels a side."""
@@ -12,6 +12,7 @@ WORKING_SIZE = 128
 _SAMPLE = 20_000
 _SMOOTHING = 1.5
 _SMALLEST_SOURCE = 12
+_WHITE = 0.2  # noise from pixel to pixel over that of the sky, in an image that has noise
 
 
 def sky_statistics(values):
@@ -122,3 +123,25 @@ def find_sources(plane, valid, threshold, of_peak=0.01):
         warnings.simplefilter("ignore", NoDetectionsWarning)
         found = detect_sources(smooth, level + least, _SMALLEST_SOURCE, mask=~valid)
     return labels if found is None else found.data
+
+
+def of_peak(plane, valid):
+    """Least brightness, as a fraction of the peak, of what is taken for a source to mask.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        Pixels (y, x).
+    valid : numpy.ndarray of bool
+        Which of them count.
+
+    Returns
+    -------
+    float
+        Zero where the faint pixels differ from their neighbours as noise does: then the noise is
+        the measure, however bright the brightest star. A hundredth for a smooth image.
+    """
+    _, sigma = sky_statistics(plane[valid])
+    steps, both = np.diff(plane[::4], axis=1), valid[::4, 1:] & valid[::4, :-1]
+    apart = 1.0484 * np.median(np.abs(steps[both])) if both.any() else 0.0
+    return 0.0 if apart > _WHITE * sigma > 0 else 0.01

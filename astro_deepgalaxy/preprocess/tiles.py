@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..io import read_table
+from ..io.catalog import match_files
+from ..io.columns import names_in
+from ..io.fits import split_extension
 
 __all__ = ["Tile", "list_tiles"]
 
@@ -93,14 +96,15 @@ def _files(names):
     found = []
     for name in [names] if isinstance(names, str | Path) else names:
         name = str(name)
-        file, bracket, extension = name.partition("[") if name.endswith("]") else (name, "", "")
-        if glob.has_magic(file) and not Path(name).exists():
-            matches = sorted(glob.glob(file, recursive=True))
-            if not matches:
-                raise ValueError(f"mosaics: no file matches {name}")
-            found += [match + bracket + extension for match in matches]
-        else:
+        file, extension = split_extension(name)
+        if file.exists() or not glob.has_magic(str(file)):
             found.append(name)
+            continue
+        matches = match_files(file)
+        if not matches:
+            raise ValueError(f"mosaics: no file matches {name}")
+        suffix = "" if extension is None else f"[{extension}]"
+        found += [match + suffix for match in matches]
     return found
 
 
@@ -112,14 +116,14 @@ def _from_table(table, folder):
         )
     names = [field.name for field in fields(Tile) if field.name in table.colnames]
     tiles = []
-    for row in table:
-        values = {name: str(row[name]).strip() for name in names}
-        for name in values:
-            if name != "band" and values[name] in ("", "--"):
-                values[name] = ""
-            elif name != "band":
-                values[name] = str(folder / values[name])
-        tiles.append(Tile(**values))
+    columns = [names_in(table, name) for name in names]
+    for i, row in enumerate(zip(*columns, strict=True), start=1):
+        values = dict(zip(names, row, strict=True))
+        for name in ("band", "file"):
+            if not values[name]:
+                raise ValueError(f"mosaics: row {i} of the table of tiles has no {name}")
+        files = {k: str(folder / v) for k, v in values.items() if k != "band" and v}
+        tiles.append(Tile(values["band"], **files))
     if not tiles:
         raise ValueError("mosaics: the table of tiles is empty")
     return tuple(tiles)
