@@ -51,6 +51,13 @@ _VALUES = (
 )
 
 
+_POWERS = (
+    "10**N_m m**N mN 10^N_m 10**-N_m 10+N_m 10**(N)_m 10**N.0_m 10**(N/7)_m m**(N/3) km**N km-N_s "
+    "1eN_Jy 1e-N_Jy N_Jy N.NeN_Jy N**N_m sqrt(m**N) (10**N_m)**N ((km**N)**N)**N mag(10**N_m) "
+    "mag**N (m**N/s**N)**N"
+)
+
+
 def fuzz_file(number, seed=0):
     """One damaged file.
 
@@ -330,6 +337,18 @@ def _cards(content, rng):
     return content
 
 
+def _units(content, rng):
+    """A unit of any power, which may be more than a parser can work out."""
+    places = [at for at in _headers(content) if content[at : at + 8] == b"BUNIT   "]
+    places = places or _headers(content)[5:]
+    if places:
+        number = 10 ** int(rng.integers(0, 25)) - int(rng.integers(0, 2))
+        form = rng.choice(_POWERS.split()).replace("N", str(number)).replace("_", " ")
+        at = int(rng.choice(places))
+        content[at : at + 80] = f"BUNIT   = '{form}'".ljust(80).encode()
+    return content
+
+
 def _numbers(content, rng):
     """Special values among the pixels."""
     code = (">f4", ">f8", ">i2", ">i4")[rng.integers(4)]
@@ -369,7 +388,7 @@ def _flip_table(content, rng):
 
 def _sides(content, rng):
     """Another size of a picture than it has."""
-    side = struct.pack(">H", int(rng.choice([0, 1, 2, 7, 100, 3000, 20000])))
+    side = struct.pack(">H", int(rng.choice([0, 1, 2, 7, 100, 3000, 12000])))
     frames = [at for m in (b"\xff\xc0", b"\xff\xc2") if (at := content.find(m)) >= 0]
     if frames:
         at = frames[0] + 5 + 2 * int(rng.integers(2))
@@ -389,6 +408,7 @@ _FITS_DAMAGES = (
     _swap,
     _flip_table,
     _flip_table,
+    _units,
     *[_cards] * 7,
 )
 _PICTURE_DAMAGES = (*_ANYWHERE, _sides)
@@ -397,15 +417,25 @@ _PICTURE_DAMAGES = (*_ANYWHERE, _sides)
 # Reading them.
 
 
-def _recipe():
+def _recipes():
+    """Recipes that end with pixels of 24 a side; each file is prepared with one of them."""
     from astro_deepgalaxy import Recipe
     from astro_deepgalaxy.preprocess.align import Align
     from astro_deepgalaxy.preprocess.background import Background
+    from astro_deepgalaxy.preprocess.crop import Crop
+    from astro_deepgalaxy.preprocess.match_psf import MatchPSF
+    from astro_deepgalaxy.preprocess.repair import Repair
     from astro_deepgalaxy.preprocess.resize import Resize
     from astro_deepgalaxy.preprocess.stretch import Stretch
 
-    # Half the resolution of the sound files.
-    return Recipe([Background(), Align(pixel_scale=0.72), Resize(size=24), Stretch()])
+    end = [Resize(size=24), Stretch()]
+    return [
+        # Half the resolution of the sound files.
+        Recipe([Background(), Align(pixel_scale=0.72), *end]),
+        Recipe([Crop(size=8, unit="arcsec"), *end]),
+        Recipe([Repair(cosmic_rays=True), Background(), *end]),
+        Recipe([MatchPSF(fwhm=2.0, from_fwhm=1.2), *end]),
+    ]
 
 
 def read_one(path, recipe):
@@ -466,7 +496,7 @@ def _work(link, folder, seed):
     import warnings
 
     warnings.simplefilter("ignore")
-    recipe = _recipe()
+    recipes = _recipes()
     _whole_fits(), _whole_pictures(), _bombs()
     baseline = _peak()
     _limit(baseline)
@@ -478,7 +508,7 @@ def _work(link, folder, seed):
         del content
         link.send("go")
         try:
-            outcome = read_one(path, recipe)
+            outcome = read_one(path, recipes[number % len(recipes)])
         except BaseException as error:
             place = _place(error.__traceback__)
             outcome = f"{type(error).__name__} in {place}: {' '.join(str(error).split())[:200]}"

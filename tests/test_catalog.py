@@ -5,12 +5,14 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import MaskedColumn, QTable, Table
+from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
 from astro_deepgalaxy import Cutout
 from astro_deepgalaxy.io import read_table, resolve_inputs, write_table
-from astro_deepgalaxy.io.catalog import Source, _unique_ids
+from astro_deepgalaxy.io.catalog import Source, _unique_ids, match_files
+from astro_deepgalaxy.io.columns import unique_names
 
 
 @pytest.fixture
@@ -159,3 +161,130 @@ def test_gaps_between_true_and_false_are_not_lost(tmp_path, suffix):
     with pytest.raises(ValueError, match="'is_merger' of true and false has gaps"):
         write_table(table, path)
     assert not path.exists()
+
+
+def catalogue(**columns):
+    """What `resolve_inputs` makes of a catalogue; the mosaics are not looked at."""
+    n = len(next(iter(columns.values())))
+    columns = {"ra": np.arange(float(n)), "dec": np.zeros(n), **columns}
+    return resolve_inputs(QTable(columns), mosaics=object())
+
+
+@pytest.mark.parametrize("suffix", ["ecsv", "fits", "csv", "parquet"])
+def test_gaps_in_quantities_are_gaps(tmp_path, suffix):
+    table = QTable(
+        {
+            "file": ["a.fits", "b.fits"],
+            "ra": Masked([10.0, 20.0], mask=[False, True]) * u.deg,
+            "dec": Masked([30.0, 40.0], mask=[False, True]) * u.deg,
+            "fov": Masked([0.5, 2.0], mask=[True, False]) * u.arcmin,
+        }
+    )
+    write_table(table, tmp_path / f"t.{suffix}")
+    for read in (table, read_table(tmp_path / f"t.{suffix}")):
+        if suffix == "csv" and read is not table:
+            read["fov"].unit = u.arcmin  # this format has no units
+        for sources in (resolve_inputs(read)[0], resolve_inputs(read, mosaics=object())[0]):
+            assert (sources[0].ra, sources[0].dec) == (10, 30)
+            assert np.isnan([sources[0].fov, sources[1].ra, sources[1].dec]).all()
+            assert sources[1].fov == 120
+
+
+def test_gaps_in_positions_and_whole_numbers():
+    sky = SkyCoord(Masked([10.0, 20.0], mask=[False, True]) * u.deg, [1, 2] * u.deg)
+    sources, _ = resolve_inputs(QTable({"file": ["a", "b"], "position": sky}))
+    assert sources[0].ra == pytest.approx(10)
+    assert np.isnan(sources[1].ra)
+    sources, _ = catalogue(fov=Masked([3, 4], mask=[True, False]))
+    assert np.isnan(sources[0].fov)
+    assert sources[1].fov == 4
+
+
+def test_a_magnitude_is_no_redshift():
+    sources, table = catalogue(z=[17.2, 18.1])
+    assert np.isnan([source.redshift for source in sources]).all()
+    assert table["z"].tolist() == [17.2, 18.1]
+    sources, _ = catalogue(z=[17.2, 18.1], Redshift=[0.1, 0.2])
+    assert [source.redshift for source in sources] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["M 51", "M 82"], ["M 51", "M 82"]),
+        (["spiral", "spiral"], ["1", "2"]),
+        (["M 51", " "], ["1", "2"]),
+        (MaskedColumn(["M 51", "M 82"], mask=[True, False]), ["1", "2"]),
+    ],
+)
+@pytest.mark.parametrize("called", ["name", "NAME"])
+def test_names_are_ids_where_they_can_be(called, names, ids):
+    sources, table = catalogue(**{called: names})
+    assert [source.id for source in sources] == ids
+    assert (called in table.colnames) == (ids == ["1", "2"])
+    assert table["id"].tolist() == ids
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["a", "", "  ", "b"],
+        MaskedColumn(["a", "x", "x", "b"], mask=[0, 1, 1, 0]),
+        MaskedColumn([b"a", b"", b"x", b"b"], mask=[0, 0, 1, 0]),
+    ],
+)
+def test_rows_without_an_id(ids):
+    sources, table = catalogue(objid=ids)
+    assert [source.id for source in sources] == ["a", "2", "3", "b"]
+    assert table["id"].tolist() == ["a", "2", "3", "b"]
+    files = ["m51.fits", "m81.fits.gz", "m82.fits", "m83.fits"]
+    sources, _ = resolve_inputs(QTable({"file": files, "id": ids}))
+    assert [source.id for source in sources] == ["a", "m81", "m82", "b"]
+
+
+def test_numbers_without_a_value_are_no_ids():
+    assert [s.id for s in catalogue(id=[7.0, np.nan])[0]] == ["7.0", "2"]
+    masked = MaskedColumn([7, 8], mask=[True, False])
+    assert [s.id for s in catalogue(id=masked)[0]] == ["1", "8"]
+
+
+def test_many_names_that_are_the_same():
+    n = 200_000  # by trying every number it would take hours
+    made = unique_names(["", "-3", *[""] * n])
+    assert made[:5] == ["", "-3", "-2", "-4", "-5"]
+    assert made[-1] == f"-{n + 2}"
+    assert len(set(made)) == n + 2
+
+
+def test_columns_that_the_store_writes_are_kept():
+    given = {
+        "file": ["x", "y"],
+        "FLAGS": [1, 2],
+        "reason": ["p", "q"],
+        "cd": [3.0, 4.0],
+        "missing_fraction": [5.0, 6.0],
+        "catalogue_cd": [7.0, 8.0],
+    }
+    sources, table = catalogue(**given)
+    assert [source.file for source in sources] == ["", ""]
+    kept = {name: f"catalogue_{name}" for name in given}
+    kept.update(cd="catalogue_catalogue_cd", catalogue_cd="catalogue_cd")
+    for name, new in kept.items():
+        assert table[new].tolist() == given[name]
+    assert set(table.colnames) == {"id", "ra", "dec", *kept.values()}
+
+
+def test_folders_with_brackets(tmp_path):
+    for name in ("d[1]", "d1", "d2"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / f"in {name}.fits").touch()
+    assert ids(f"{tmp_path}/d[1]/**/*.fits") == ["in d[1]"]
+    assert ids(f"{tmp_path}/d[12]/*/*.fits") == ["in d1", "in d2"]
+    assert match_files(f"{tmp_path}/d[3]/*.fits") == []
+
+
+def test_globs_are_relative_to_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.fits", "a.fits"):
+        (tmp_path / name).touch()
+    assert match_files("*.fits") == ["a.fits", "b.fits"]

@@ -49,6 +49,16 @@ def test_an_unfinished_store_goes_on_to_the_same_bytes(tmp_path):
     assert contents(tmp_path / "whole.zarr") == contents(tmp_path / "parted.zarr")
 
 
+@pytest.mark.parametrize("name", ["s.zarr", "s[1].zarr"])
+def test_what_a_killed_writer_left_is_removed_and_a_neighbours_is_not(tmp_path, name):
+    own, neighbour = tmp_path / f".partial-123-{name}", tmp_path / f".partial-123-x-{name}"
+    for folder in (own, neighbour):
+        folder.mkdir()
+    CutoutStore.create(tmp_path / name, 10, (4, 4, 1))
+    assert not own.exists()
+    assert neighbour.exists()
+
+
 @pytest.mark.parametrize(
     ("n", "shape", "attributes", "message"),
     [

@@ -116,6 +116,18 @@ def test_bands_of_a_cube(write, cards, bands):
     assert cutout.centre.ra.deg == pytest.approx(150, abs=1e-3)
 
 
+def test_the_filter_of_the_first_header(write):
+    first = fits.PrimaryHDU(header=fits.Header({"FILTER": "F200W"}))
+    hdus = [first, fits.ImageHDU(image(), name="SCI")]
+    assert read_fits(write("a.fits", *hdus)).bands == ("F200W",)
+    hdus[1].header["FILTER"] = "F150W"
+    path = write("b.fits", *hdus, fits.CompImageHDU(image(), name="PACKED"))
+    assert read_fits(path).bands == ("F150W",)
+    assert read_fits(path, "PACKED").bands == read_fits(path, -1).bands == ("F200W",)
+    first.header = fits.Header({"FILTER1": "CLEAR1L", "FILTER2": "F814W"})
+    assert read_fits(write("c.fits", first, fits.ImageHDU(image()))).bands == ("F814W",)
+
+
 def test_degenerate_axes_are_dropped(write):
     path = write("radio.fits", fits.PrimaryHDU(image((1, 1, 20, 30))))
     assert read_fits(path).shape == (1, 20, 30)
@@ -140,6 +152,25 @@ def test_scaling_and_blank(write, zero, packed):
     assert np.allclose(cutout.data[0][~blank], expected[~blank])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("key", ["BSCALE", "BZERO"])
+def test_a_scale_that_is_a_text(write, key, packed):
+    stored = np.arange(600, dtype=np.int16).reshape(20, 30)
+    hdu = fits.CompImageHDU(stored) if packed else fits.ImageHDU(stored)
+    path = write("a.fits", fits.PrimaryHDU(), hdu)
+    with fits.open(
+        path, mode="update", do_not_scale_image_data=True, disable_image_compression=True
+    ) as hdus:
+        hdus[1].header[key] = "0"
+    with pytest.raises(CutoutError, match=rf"a\.fits.*{key} is '0'; expected a number"):
+        read_fits(path)
+
+
+def test_unsigned_integers_of_64_bits(write):
+    data = np.arange(3000, 3600, dtype=np.uint64).reshape(20, 30)
+    assert np.array_equal(read_fits(write("u.fits", fits.PrimaryHDU(data))).data[0], data)
+
+
 def test_nan_is_masked(write):
     data = image()
     data[3, 4] = np.nan
@@ -150,11 +181,50 @@ def test_nan_is_masked(write):
     assert mask[5, 6]
 
 
-@pytest.mark.parametrize("unit", ["DNs", "ELECTRONS", "", "10**x furlong"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "DNs",
+        "",
+        "10**x furlong",
+        "1e400 m",
+        "10**9999999 m",
+        "10**(9999999) m",
+        "10**9999999.0 m",
+        "km9999999",
+        "1e99999 m",
+        "m." * 99 + "s",
+        "0 m",
+    ],
+)
 def test_a_unit_that_is_none(write, unit):
-    assert (
-        read_fits(write("unit.fits", fits.PrimaryHDU(image(), sky_header(BUNIT=unit)))).unit is None
-    )
+    path = write("unit.fits", fits.PrimaryHDU(image(), sky_header(BUNIT=unit)))
+    assert read_fits(path).unit is None
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("ELECTRONS", u.electron),
+        ("ELECTRONS/S", u.electron / u.s),
+        ("electrons / s", u.electron / u.s),
+        ("counts/s", u.ct / u.s),
+        ("ADU", u.adu),
+        ("JY/BEAM", u.Jy / u.beam),
+        ("nanomaggies", 1e-9 * u.mgy),
+        ("nanomaggy", 1e-9 * u.mgy),
+        ("erg/s/cm2/Ang", u.erg / u.s / u.cm**2 / u.AA),
+        ("1.2345678e-17 erg", 1.2345678e-17 * u.erg),
+        ("10**-17 erg", 1e-17 * u.erg),
+        # Upper and lower case are different where the standard knows both.
+        ("mJy", 1e-3 * u.Jy),
+        ("MJy/sr", 1e6 * u.Jy / u.sr),
+        ("mJy/sr", 1e-3 * u.Jy / u.sr),
+    ],
+)
+def test_units_as_instruments_write_them(write, text, unit):
+    path = write("unit.fits", fits.PrimaryHDU(image(), sky_header(BUNIT=text)))
+    assert (1 * read_fits(path).unit).to_value(unit) == pytest.approx(1, rel=1e-12)
 
 
 def test_odd_headers_make_no_noise(write):
@@ -307,6 +377,21 @@ def test_a_card_is_what_astropy_takes_it_for(record):
     assert type(found) is type(expected)
 
 
+@pytest.mark.parametrize("text", ["a" * 200, "it''s" * 25, "a & b" * 30, "short &", "&" * 70])
+def test_strings_of_many_cards(text):
+    record = fits.Card("KEY", text, "with a comment").image
+    header = fits.Header.fromstring("".ljust(80) + record + "END".ljust(80))
+    assert Cards(header.tostring(endcard=False, padding=False)).get("KEY") == header["KEY"]
+
+
+def test_a_string_goes_on_no_longer_than_it_may():
+    card = "KEY     = 'a&'".ljust(80)
+    assert Cards(card + "COMMENT   'b'".ljust(80)).get("KEY") == "a&"
+    assert Cards(card + "CONTINUE  b".ljust(80)).get("KEY") == "a"
+    # A header of nothing else would take very long.
+    assert Cards(card + "CONTINUE  'b&'".ljust(80) * 30_000).get("KEY") == "a" + 5 * "b" + "&"
+
+
 @st.composite
 def plain_images(draw):
     """Stored pixels of any BITPIX and number of axes, and cards that scale them."""
@@ -374,6 +459,19 @@ def test_tiles_are_what_astropy_reads(write, kind, dtype):
     cutout = read_fits(path)
     np.testing.assert_array_equal(cutout.data, pixels)
     assert_same_sky(cutout.wcs, wcs, data.shape)
+
+
+@pytest.mark.parametrize(
+    ("n", "message"),
+    [(2**17, "fewer rows than tiles"), (2**21, r"tiles than the limit of 1048576")],
+)
+def test_so_many_tiles(write, n, message):
+    hdu = fits.CompImageHDU(np.ones((30, 40), np.int16), tile_shape=(1, 40))
+    path = write("a.fits.fz", fits.PrimaryHDU(), hdu)
+    with fits.open(path, mode="update", disable_image_compression=True) as hdus:
+        hdus[1].header["ZNAXIS2"] = n
+    with pytest.raises(CutoutError, match=rf"a\.fits\.fz.*{message}"):
+        read_fits(path)
 
 
 def test_a_huge_image_is_refused_by_its_header(tmp_path):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from astro_deepgalaxy import Flag
 from astro_deepgalaxy.io.fits import read_fits
+from astro_deepgalaxy.io.hdus import Cards
+from astro_deepgalaxy.io.header_wcs import celestial_wcs
 
 
 def image(shape=(20, 30), seed=0):
@@ -179,6 +181,7 @@ def test_a_broken_wcs_is_no_wcs(write, cards):
         {"CDELT1": -1e9},
         {"CDELT2": 1.0},
         {"CRPIX1": 1e300},
+        {"CD1_1": 10**60},
         {"PC1_1": 1.0, "PC1_2": 1.0, "PC2_1": 1.0, "PC2_2": 1.0},
         {"PC1_3": 0.5},
         {"LONPOLE": "north"},
@@ -197,3 +200,144 @@ def test_a_number_that_is_none_is_no_place(write):
     card = next(content[i : i + 80] for i in range(0, 2880, 80) if content[i:].startswith(b"CRVAL"))
     path.write_bytes(content.replace(card, b"CRVAL1  =                  NaN".ljust(80)))
     assert read_fits(path).wcs is None
+
+
+SKY = {
+    "CTYPE1": "'RA---TAN'",
+    "CTYPE2": "'DEC--TAN'",
+    "CRVAL1": "1.501E+02",
+    "CRVAL2": "2.2E+00",
+    "CRPIX1": "1.5E+01",
+    "CRPIX2": "1.0E+01",
+    "CDELT1": "-1.0E-04",
+    "CDELT2": "1.0E-04",
+}
+
+
+def by_cards(cards, *more, leave_out=()):
+    """WCS of cards as they stand in a file, and whether it is suspect."""
+    records = [f"{key:8}= {value:>20}" for key, value in cards.items() if key not in leave_out]
+    header = Cards("".join(record.ljust(80) for record in [*records, *more]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return celestial_wcs(header, (20, 30))
+
+
+@pytest.mark.parametrize("letter", ["D", "d", "e"])
+def test_exponents_of_any_letter(letter):
+    cards = SKY | {"RADESYS": "'FK4'", "EQUINOX": "1.95E+03"}
+    header = fits.Header.fromstring("".join(f"{k:8}= {v:>20}".ljust(80) for k, v in cards.items()))
+    numbers = {
+        k: v.replace("E+", f"{letter}+").replace("E-", f"{letter}-") for k, v in cards.items()
+    }
+    texts = {key: value for key, value in cards.items() if value.startswith("'")}
+    wcs, suspect = by_cards(numbers | texts)
+    assert not suspect
+    assert_same_sky(wcs, WCS(header), (20, 30))
+
+
+@pytest.mark.parametrize("key", ["EQUINOX", "RADESYS", "CROTA2", "LONPOLE", "CUNIT1", "CD1_3"])
+@pytest.mark.parametrize("value", ["", "/ not known", "' '"])
+def test_an_empty_card_is_none(key, value):
+    wcs, suspect = by_cards(SKY, f"{key:8}= {value}")
+    assert not suspect
+    assert_same_sky(wcs, by_cards(SKY)[0], (20, 30))
+
+
+@pytest.mark.parametrize("card", ["EQUINOX = 'J2000'", "EPOCH   = 'today'", "EQUINOX = NaN"])
+def test_an_equinox_that_is_none_takes_no_wcs_away(card):
+    wcs, suspect = by_cards(SKY, card)
+    assert not suspect
+    assert_same_sky(wcs, by_cards(SKY)[0], (20, 30))
+
+
+@pytest.mark.parametrize(
+    ("card", "coupled"),
+    [
+        ("CD1_3   = 0 / of 3 axes", False),
+        ("PC3_2   = 0.0D+00 / [2]", False),
+        ("PC3_2   = 1E-5 / none", True),
+        ("CD1_3   = '0'", True),
+    ],
+)
+def test_axes_are_coupled_by_values_not_comments(card, coupled):
+    wcs, suspect = by_cards(SKY, card)
+    assert (wcs is None) == coupled
+    assert not suspect
+
+
+PLACES = ["CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"]
+
+
+@pytest.mark.parametrize("left_out", [["CRVAL1", "CRVAL2"], ["CRPIX1", "CRPIX2"], ["CRPIX2"]])
+def test_a_place_that_is_guessed_is_doubtful(left_out):
+    wcs, suspect = by_cards(SKY, leave_out=left_out)
+    assert wcs is not None
+    assert suspect
+
+
+@pytest.mark.parametrize("left_out", [[], PLACES])
+def test_without_a_scale_there_is_no_wcs(left_out):
+    assert by_cards(SKY, leave_out=["CDELT1", "CDELT2", *left_out])[0] is None
+    scaled, _ = by_cards(SKY, "CD1_1   = -1E-4", "CD2_2   = 1E-4", leave_out=["CDELT1", "CDELT2"])
+    assert_same_sky(scaled, by_cards(SKY)[0], (20, 30))
+
+
+def test_a_distortion_that_is_not_known_is_doubtful():
+    # IRAF keeps its coefficients in WAT cards, which wcslib does not read here.
+    wcs, suspect = by_cards(SKY | {"CTYPE1": "'RA---TNX'", "CTYPE2": "'DEC--TNX'"})
+    assert wcs is not None
+    assert suspect
+
+
+def test_sip_of_an_order_with_a_point():
+    cards = SKY | {"CTYPE1": "'RA---TAN-SIP'", "CTYPE2": "'DEC--TAN-SIP'"}
+    cards |= {"A_ORDER": "2", "B_ORDER": "2", "A_2_0": "1.0E-04", "B_0_2": "1.0E-04"}
+    whole, _ = by_cards(cards)
+    wcs, suspect = by_cards(cards | {"A_ORDER": "2.0", "B_ORDER": "2.", "A_2_0": "1.0D-04"})
+    assert not suspect
+    assert wcs.sip is not None
+    assert_same_sky(wcs, whole, (20, 30))
+
+
+@pytest.mark.parametrize("value", ["2.5", "'two'", "10", "T"])
+def test_sip_of_no_order_is_left_out(value):
+    cards = SKY | {"CTYPE1": "'RA---TAN-SIP'", "CTYPE2": "'DEC--TAN-SIP'"}
+    wcs, suspect = by_cards(cards | {"A_ORDER": value, "B_ORDER": "2", "A_2_0": "1.0E-04"})
+    assert wcs.sip is None
+    assert suspect
+
+
+@pytest.mark.parametrize("frame", ["GAPPT", "FK5/J2000", "local"])
+def test_a_frame_that_is_not_known_is_doubtful(frame):
+    wcs, suspect = by_cards(SKY | {"RADESYS": f"'{frame}'"})
+    assert suspect
+    assert_same_sky(wcs, by_cards(SKY)[0], (20, 30))
+    cards = SKY | {"CTYPE1": "'GLON-TAN'", "CTYPE2": "'GLAT-TAN'"}
+    galactic, suspect = by_cards(cards | {"RADESYS": f"'{frame}'"})
+    assert not suspect
+    assert_same_sky(galactic, by_cards(cards)[0], (20, 30))
+
+
+def test_a_frame_in_lower_case():
+    wcs, suspect = by_cards(SKY | {"RADECSYS": "'fk4'"})
+    assert not suspect
+    assert_same_sky(wcs, by_cards(SKY | {"RADESYS": "'FK4'"})[0], (20, 30))
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat"), [("HPLN", "HPLT"), ("MALN", "MALT"), ("SLON", "SLAT"), ("TLON", "TLAT")]
+)
+def test_other_spheres_are_not_the_sky(lon, lat):
+    wcs, _ = by_cards(SKY | {"CTYPE1": f"'{lon}-TAN'", "CTYPE2": f"'{lat}-TAN'"})
+    assert wcs is None
+
+
+def test_ecliptic_positions_are_doubtful():
+    assert by_cards(SKY | {"CTYPE1": "'ELON-TAN'", "CTYPE2": "'ELAT-TAN'"})[1]
+
+
+def test_a_place_told_twice_is_doubtful():
+    wcs, suspect = by_cards(SKY, "CRVAL1  = 151.1")
+    assert wcs.wcs.crval[0] == 150.1
+    assert suspect

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from astro_deepgalaxy import Flag, read_cutout
 from astro_deepgalaxy.config import conf
@@ -58,6 +58,41 @@ def test_other_modes_are_colour(tmp_path, mode):
     cutout = read_picture(name)
     assert cutout.bands == ("red", "green", "blue")
     assert np.allclose(cutout.data, truth)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_camera(tmp_path, suffix, orientation):
+    pixels = np.kron(colours((3, 4)), np.ones((16, 16, 1), np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", exif=exif)
+    # Which row and column of the scene the first row and column of the file are.
+    upright = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels),
+    }[orientation]
+    found = read_picture(tmp_path / f"a.{suffix}").data
+    expected = upright[::-1].transpose(2, 0, 1) / 255
+    assert found.shape == expected.shape
+    # What JPEG loses is far less than one patch differs from another.
+    assert np.abs(found - expected).mean() < (1e-6 if suffix == "png" else 0.02)
+
+
+def test_damaged_tags_are_no_harm(tmp_path):
+    Image.fromarray(colours((16, 16))).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    plain = read_picture(tmp_path / "a.jpg").data
+    tags = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\x03\0\xff\xff\xff\xff" * 9
+    segment = b"\xff\xe1" + struct.pack(">H", len(tags) + 2) + tags
+    (tmp_path / "a.jpg").write_bytes(content[:2] + segment + content[2:])
+    assert np.array_equal(read_picture(tmp_path / "a.jpg").data, plain)
 
 
 def test_content_counts_when_the_suffix_says_nothing(tmp_path):

@@ -22,3 +22,19 @@ def test_names_that_are_not_utf8_are_written(tmp_path, suffix):
         assert read["gaps"].tolist() == [*expected[:2], "", expected[3]]
     # The caller's table is as it was.
     assert table["file"].tolist() == names
+
+
+def test_whole_numbers_with_gaps_keep_their_digits(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    ids = [1237648720693755918, None, 7]
+    parquet.write_table(
+        pyarrow.table({"id": ids, "merger": [True, None, False], "ra": [1.5, None, 2.5]}),
+        tmp_path / "t.parquet",
+    )
+    table = read_table(tmp_path / "t.parquet")
+    assert table["id"].dtype.kind == "i"
+    assert table["id"].tolist() == ids
+    assert table["merger"].mask.tolist() == [False, True, False]
+    assert np.isnan(table["ra"][1])

@@ -20,6 +20,39 @@ def _by_band(context, parameter, values):
     return found
 
 
+def _folder(context, parameter, value):
+    if Path(value).name in ("", ".."):
+        raise click.BadParameter(
+            f"expected the name of a folder to make, such as cutouts.zarr; got {value!r}",
+            context,
+            parameter,
+        )
+    return value
+
+
+def _write_report(store, output):
+    """The quality report beside the store, or None if something else has its name."""
+    from ..evaluation.quality_report import write_quality_report
+
+    output = Path(output)
+    page = output.with_name(output.name.removesuffix(".zarr") + ".html")
+    if page.exists() and not _is_report(page):
+        click.echo(
+            f"{page}: is not a quality report and stays as it is: none was written; rename it and "
+            "run the same command again",
+            err=True,
+        )
+        return None
+    return str(write_quality_report(store, page))
+
+
+def _is_report(page):
+    if not page.is_file():
+        return False
+    with open(page, "rb") as file:
+        return b"<title>Quality of " in file.read(1000)
+
+
 def _plane(name, text):
     return click.option(
         f"--{name}", metavar="BAND=FILES", multiple=True, callback=_by_band, help=text
@@ -28,9 +61,19 @@ def _plane(name, text):
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, help="Store to write, such as cutouts.zarr.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    callback=_folder,
+    help="Store to write, such as cutouts.zarr.",
+)
 @click.option("--recipe", type=click.Path(dir_okay=False), help="Recipe to follow (TOML or JSON).")
-@click.option("--size", default=128, show_default=True, help="Side in pixels, without a recipe.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    help="Side in pixels, without a recipe.  [default: 128]",
+)
 @click.option("--labels", type=click.Path(dir_okay=False), help="Label table, row by row.")
 @_plane("mosaic", "Tiles of a band to cut from: a file or glob, with [EXT] for an extension.")
 @_plane("weight", "Inverse variance of each tile of a band, in the same order.")
@@ -42,7 +85,12 @@ def _plane(name, text):
     help="Instead, a table of tiles with columns band, file, and weight, mask, psf.",
 )
 @click.option("--fov", type=float, help="Side of a cutout from mosaics, in arcsec.")
-@click.option("--processes", default=0, help="Processes to work with.  [default: one a core]")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Processes to work with.  [default: one a core]",
+)
 @click.option("--scheduler", help="Dask scheduler (tcp://...) whose workers do the work.")
 @click.option("--report/--no-report", default=True, help="Write a quality report (HTML) as well.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when any image could not be used.")
@@ -75,7 +123,8 @@ def preprocess(
     each its own size.
 
     An image that cannot be used is a row with flags and a reason. Given again after an
-    interruption, the command continues. The quality report stands beside the store.
+    interruption, the command continues. The quality report stands beside the store: survey.html
+    for survey.zarr.
 
     \b
     Examples:
@@ -93,6 +142,8 @@ def preprocess(
     from ..preprocess import Recipe
     from ..preprocess.batch import preprocess_batch
 
+    if recipe and size is not None:
+        raise click.UsageError("give either --recipe or --size: the recipe says it")
     if tiles and (mosaic or weight or mask or psf):
         raise click.UsageError("give either --tiles or --mosaic with its planes")
     if (weight or mask or psf or fov) and not (mosaic or tiles):
@@ -113,7 +164,7 @@ def preprocess(
         images, labels = file.sources(), file.labels if labels is None else labels
     store = preprocess_batch(
         images,
-        Recipe.read(recipe) if recipe else Recipe.default(size=size),
+        Recipe.read(recipe) if recipe else Recipe.default(size=size or 128),
         output,
         labels=labels,
         processes=processes,
@@ -125,11 +176,7 @@ def preprocess(
         bad = (part["flags"] & int(FAILED)) != 0
         failed += int(bad.sum())
         reasons += part["reason"][bad].tolist()[: 10 - len(reasons)]
-    page = None
-    if report:
-        from ..evaluation.quality_report import write_quality_report
-
-        page = str(write_quality_report(store, Path(output).with_suffix(".html")))
+    page = _write_report(store, output) if report else None
     if as_json:
         click.echo(
             json.dumps({"store": output, "rows": len(store), "failed": failed, "report": page})

@@ -8,29 +8,30 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.table import QTable, Row, Table, vstack
 from astropy.utils.exceptions import AstropyWarning
 
 from ..cutout import Cutout
+from .columns import names_in, numbers_in, positions_in, unique_names
 from .fits import image_stem, split_extension
 from .read import image_suffixes, read_cutout
 from .tables import read_table
 
-__all__ = ["Source", "Sources", "resolve_inputs"]
+__all__ = ["Source", "Sources", "match_files", "resolve_inputs"]
 
 _TABLES = (".csv", ".ecsv", ".vot", ".xml", ".parquet")
 _OTHERS = {"redshift": u.one, "fov": u.arcsec}
 _ALIASES = (
-    ("id", "objid", "source_id", "sourceid", "object_id", "name"),
+    ("id", "objid", "source_id", "sourceid", "object_id"),
     ("ra", "raj2000", "ra_icrs", "ramean", "alpha_j2000"),
     ("dec", "dej2000", "de_icrs", "decj2000", "decmean", "delta_j2000"),
-    ("redshift", "z"),
+    ("redshift",),
     ("fov",),
     ("position",),
 )
+_OF_THE_STORE = {"file", "flags", "reason", "missing_fraction", "cd"}
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,16 @@ def resolve_inputs(inputs, mosaics=None):
     inputs : path, glob, folder, Table, array_like, NDData, Cutout, Source, or a sequence of these
         A folder stands for the images in it. A table, or the file of one, has a column ``file``
         (relative to the table's file) and optionally ``id``, ``ra`` and ``dec`` in degrees or a
-        SkyCoord ``position``, and ``redshift``. An array is one image, (y, x) or (band, y, x).
+        SkyCoord ``position``, and ``redshift``; a row without an id is called like its file. An
+        array is one image, (y, x) or (band, y, x).
     mosaics : Mosaics, optional
         Then `inputs` is a catalogue, a table or the file of one: a cutout is taken at each
         position. Columns are those above but ``file``, in small or capital letters, also
         ``RAJ2000, DEJ2000`` or ``RA_ICRS, DE_ICRS``, and ``fov`` for the side of a cutout in
-        arcseconds.
+        arcseconds. A column ``name`` is the id if each row has its own; a row without an id is
+        called by its number. A redshift must be called so: ``z`` may be a magnitude. Columns
+        that the store writes itself (``file``, ``flags``, ``reason``, ``missing_fraction``,
+        ``cd``) are kept as ``catalogue_file`` and so on.
 
     Returns
     -------
@@ -220,11 +225,30 @@ def _resolve(item):
     if path.suffix.lower() in _TABLES or _is_fits_table(path):
         return _from_table(read_table(path), path.parent)
     if not path.exists() and not split_extension(path)[0].exists() and glob.has_magic(str(item)):
-        files = sorted(glob.glob(str(item), recursive=True))
+        files = match_files(item)
         if not files:
             raise ValueError(f"{item}: no file matches")
         return [_from_file(file) for file in files], None
     return [_from_file(path)], None
+
+
+def match_files(pattern):
+    """The files that a glob matches.
+
+    Parameters
+    ----------
+    pattern : str or `~pathlib.Path`
+        The glob; ``**`` stands for folders at any depth. A folder of it that exists may have
+        brackets in its name.
+
+    Returns
+    -------
+    list of str
+        Their paths, sorted.
+    """
+    folder = next((folder for folder in Path(pattern).parents if folder.exists()), Path())
+    rest = str(Path(pattern).relative_to(folder))
+    return sorted(str(folder / name) for name in glob.glob(rest, root_dir=folder, recursive=True))
 
 
 def _from_file(path):
@@ -238,9 +262,11 @@ def _from_table(table, folder):
             "catalogue of positions needs mosaics to cut from"
         )
     files = [str(folder / str(file)) for file in table["file"]]
-    names = table["id"] if "id" in table.colnames else [_from_file(file).id for file in files]
-    ra, dec = _positions(table)
-    numbers = (_numbers(table, name, unit) for name, unit in _OTHERS.items())
+    names = [
+        name or _from_file(file).id for name, file in zip(names_in(table, "id"), files, strict=True)
+    ]
+    ra, dec = positions_in(table)
+    numbers = (numbers_in(table, name, unit) for name, unit in _OTHERS.items())
     return Sources(np.asarray(names, dtype=str), files, ra, dec, *numbers), table
 
 
@@ -260,16 +286,20 @@ def _from_catalogue(inputs, mosaics):
     for names in _ALIASES:
         _rename(table, names)
     if "id" not in table.colnames:
-        width = len(str(len(table)))
-        table["id"] = [f"{i:0{width}d}" for i in range(1, len(table) + 1)]
-    table["id"] = _unique([str(name) for name in table["id"]])
-    ra, dec = _positions(table)
+        _rename(table, ("id", *_names_of_rows(table)))
+    for name in table.colnames:
+        if name.lower() in _OF_THE_STORE:
+            _set_aside(table, name)
+    width = len(str(len(table)))
+    names = enumerate(names_in(table, "id"), start=1)
+    table["id"] = unique_names([name or f"{i:0{width}d}" for i, name in names])
+    ra, dec = positions_in(table)
     if np.isnan(ra).all():
         raise ValueError(
             "the catalogue has no positions: it needs columns ra and dec in degrees, or a SkyCoord "
             f"position; its columns are {table.colnames}"
         )
-    numbers = (_numbers(table, name, unit) for name, unit in _OTHERS.items())
+    numbers = (numbers_in(table, name, unit) for name, unit in _OTHERS.items())
     return Sources(table["id"], [""] * len(table), ra, dec, *numbers, mosaics), table
 
 
@@ -284,54 +314,34 @@ def _rename(table, names):
             return
 
 
-def _positions(table):
-    """ICRS right ascension and declination in degrees."""
-    if "position" in table.colnames and isinstance(table["position"], SkyCoord):
-        sky = table["position"].icrs
-        return sky.ra.deg, sky.dec.deg
-    return tuple(_numbers(table, name, u.deg) for name in ("ra", "dec"))
+def _names_of_rows(table):
+    """The column ``name``, in small or capital letters, if each row has one of its own."""
+    found = [name for name in table.colnames if name.lower() == "name"]
+    if len(found) == 1:
+        names = names_in(table, found[0])
+        if all(names) and len(set(names)) == len(names):
+            return found
+    return []
 
 
-def _numbers(table, name, unit):
-    if name not in table.colnames:
-        return np.full(len(table), np.nan)
-    column = table[name]
-    if isinstance(column, np.ma.MaskedArray):
-        column = column.astype(float).filled(np.nan)
-    try:
-        return np.asarray(u.Quantity(column, unit).value, dtype=float)
-    except (TypeError, ValueError) as error:
-        # Sexagesimal text, or another unit.
-        raise ValueError(
-            f"the column {name!r} of the table is not numbers in {unit or 'no unit'}: {error}"
-        ) from error
+def _set_aside(table, name):
+    """Give a column of the catalogue a name that the store does not need."""
+    new = f"catalogue_{name}"
+    while new in table.colnames:
+        new = f"catalogue_{new}"
+    table.rename_column(name, new)
 
 
 def _unique_ids(sources):
     """The same sources; the second of a name is called ``name-2``, and so on."""
     names = [source.id for source in sources]
-    unique = _unique(names)
+    unique = unique_names(names)
     if unique is names:
         return sources
     return [
         source if name == source.id else replace(source, id=name)
         for source, name in zip(sources, unique, strict=True)
     ]
-
-
-def _unique(names):
-    taken = set(names)
-    if len(taken) == len(names):
-        return names
-    seen, out = set(), []
-    for first in names:
-        name, k = first, 1
-        while name in seen or (k > 1 and name in taken):
-            k += 1
-            name = f"{first}-{k}"
-        seen.add(name)
-        out.append(name)
-    return out
 
 
 def _is_image(path):

@@ -4,20 +4,19 @@ import re
 import zlib
 from functools import reduce
 from io import BytesIO
-from math import prod
 
 import numpy as np
 from astropy.io import fits
 
 from ..flags import CutoutError
-from .hdus import BLOCK, Cards, read_exactly
+from .hdus import Cards, padded, read_exactly
 
 __all__ = ["read_tiles"]
 
 _TYPES = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1", "NOCOMPRESS")
 _WIDTHS = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "M": 16}
-# Each tile costs a tenth of a millisecond however small it is.
-_MAX_TILES = 2**16
+# Each tile costs a tenth of a millisecond however small it is; a cube has one for each row.
+_MAX_TILES = 2**20
 # Deflate cannot pack more tightly than 1 : 1032; below this much there is no danger.
 _DEFLATE_RATIO, _HARMLESS = 1032, 2**28
 # HCOMPRESS reads on behind a damaged tile: by this many bytes a pixel, with 64 planes of bits.
@@ -46,24 +45,9 @@ def read_tiles(stream, hdu, path):
     Raises
     ------
     CutoutError
-        If the tiles are damaged, or unpack to more than the image holds.
+        If the tiles are damaged, unpack to more than the image holds, or are absurdly many.
     """
-    try:
-        data = bytearray(read_exactly(stream, hdu.data, hdu.size, path))
-        data, pcount = _checked(data, hdu)
-    except _Damaged as error:
-        raise CutoutError(f"{path}: the tile-compressed image is damaged: {error}") from error
-    text = (
-        "".join(
-            f"PCOUNT  = {pcount:>20}".ljust(80)
-            if hdu.header.text.startswith("PCOUNT  =", i)
-            else hdu.header.text[i : i + 80]
-            for i in range(0, len(hdu.header.text), 80)
-        )
-        + "END"
-    )
-    blocks = (_PRIMARY, text.encode("latin-1").ljust(_padded(len(text))), bytes(data))
-    with fits.open(BytesIO(b"".join(blocks)), memmap=False, uint=False) as hdus:
+    with fits.open(_with_room(stream, hdu, path), memmap=False, uint=False) as hdus:
         header = Cards(hdus[1].header.tostring(endcard=False, padding=False))
         return hdus[1].data, header
 
@@ -77,8 +61,30 @@ def _need(condition, reason):
         raise _Damaged(reason)
 
 
+def _with_room(stream, hdu, path):
+    """A file of this one image, whose tiles are sound, with room for the decoders behind them."""
+    data = read_exactly(stream, hdu.data, hdu.size, path)
+    try:
+        table, margin = _checked(data, hdu)
+    except _Damaged as error:
+        raise CutoutError(f"{path}: cannot read the tile-compressed image: {error}") from error
+    pcount = len(data) + margin - table.size
+    text = (
+        "".join(
+            f"PCOUNT  = {pcount:>20}".ljust(80)
+            if hdu.header.text.startswith("PCOUNT  =", i)
+            else hdu.header.text[i : i + 80]
+            for i in range(0, len(hdu.header.text), 80)
+        )
+        + "END"
+    )
+    header = text.encode("latin-1").ljust(padded(len(text)))
+    heap = memoryview(data)[table.size :]
+    return BytesIO(b"".join((_PRIMARY, header, table, heap, bytes(margin))))
+
+
 def _checked(data, hdu):
-    """The data with room after the heap, and the size of the heap with it."""
+    """Bytes (row, column) of the table for the decoders, and the room they need after the heap."""
     header = hdu.header
     kind = header.get("ZCMPTYPE")
     _need(kind in _TYPES, f"ZCMPTYPE is {kind!r}")
@@ -98,8 +104,8 @@ def _checked(data, hdu):
     if kind == "HCOMPRESS_1":
         margin += _HCOMPRESS_MARGIN * int(sizes.max()) + 4096
     length = len(data) - heap
-    data.extend(bytes(margin))
-    table = np.frombuffer(data, np.uint8, width * rows).reshape(rows, width)[: len(sizes)]
+    whole = np.frombuffer(data, np.uint8, width * rows).reshape(rows, width).copy()
+    table = whole[: len(sizes)]
     contents = memoryview(data)[heap:]
     for name, letter, start, wide in _descriptors(header, width):
         item = _WIDTHS[letter]
@@ -124,20 +130,22 @@ def _checked(data, hdu):
             # Now the end of the tile for the decoder is that of the room behind it.
             cells[:, 0] += np.where(n > 0, margin - (heap - width * rows), 0)
             table[:, start : start + 2 * wide] = cells.astype(f">i{wide}").view(np.uint8)
-    contents.release()
-    return data, len(data) - width * rows
+    return whole, margin
 
 
 def _tile_sizes(header, shape):
     """Pixels of each tile, in the order of the rows."""
-    lengths = []
+    lengths, n_tiles = [], 1
     for i, axis in enumerate(reversed(shape)):
         tile = header.get(f"ZTILE{i + 1}", axis if i == 0 else 1)
         _need(type(tile) is int and 1 <= tile <= 2**31 - 1, f"ZTILE{i + 1} is {tile!r}")
         n = -(-axis // tile)
-        _need(n <= _MAX_TILES, "there are absurdly many tiles")
+        n_tiles *= max(n, 1)
+        _need(
+            n_tiles <= _MAX_TILES,
+            f"it has more tiles than the limit of {_MAX_TILES}; unpack it first with funpack",
+        )
         lengths.append(np.minimum(tile, axis - tile * np.arange(n)))
-    _need(prod(map(len, lengths)) <= _MAX_TILES, "there are absurdly many tiles")
     return reduce(np.multiply.outer, reversed(lengths)).ravel()
 
 
@@ -201,10 +209,6 @@ def _check_hcompress(tile, size):
     nx, ny = np.frombuffer(tile, ">i4", 2, offset=2).astype(int)
     _need(nx > 0 and ny > 0 and nx * ny == size, "a tile is of another size than its place")
     _need(max(tile[22:25]) <= 64, "a tile has absurdly many bits")
-
-
-def _padded(size):
-    return -(-size // BLOCK) * BLOCK
 
 
 _PRIMARY = fits.PrimaryHDU().header.tostring().encode()

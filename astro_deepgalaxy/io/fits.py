@@ -3,6 +3,7 @@
 import re
 import warnings
 from functools import lru_cache
+from itertools import chain
 from math import prod
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from .compressed import read_tiles
 from .files import open_unpacked
 from .hdus import list_hdus, read_exactly
 from .header_wcs import celestial_wcs
-from .saturation import saturation
+from .saturation import is_saturated
 
 __all__ = [
+    "DTYPES",
     "choose_hdu",
     "image_stem",
     "image_unit",
@@ -30,6 +32,30 @@ __all__ = [
 _MAX_PLANES = 16
 _PART = 2**22
 DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+"""Types of pixels in a file, by BITPIX."""
+
+# As instruments write them, against the standard; in lower case.
+_UNITS = {
+    "electrons": "electron",
+    "electrons/s": "electron / s",
+    "electrons/sec": "electron / s",
+    "e-": "electron",
+    "e-/s": "electron / s",
+    "counts": "ct",
+    "counts/s": "ct / s",
+    "counts/sec": "ct / s",
+    "adu": "adu",
+    "adu/s": "adu / s",
+    "jy": "Jy",
+    "jy/beam": "Jy / beam",
+    "nanomaggies": "nmgy",
+    "erg/s/cm2/ang": "erg / (s cm2 Angstrom)",
+    "erg/s/cm^2/ang": "erg / (s cm2 Angstrom)",
+    "erg/cm2/s/ang": "erg / (s cm2 Angstrom)",
+    "erg/cm^2/s/ang": "erg / (s cm2 Angstrom)",
+}
+# A power of so many digits keeps the parser busy for hours.
+_MAX_UNIT, _LONG_NUMBER = 80, re.compile(r"(?<![\d.])\d{4}")
 
 
 def read_fits(path, extension=None):
@@ -47,9 +73,8 @@ def read_fits(path, extension=None):
     -------
     Cutout
         Pixels (band, y, x) with BZERO, BSCALE and BLANK applied; pixels that are not finite are
-        masked. Bands are named from BANDS, BAND0..., or FILTER. ``meta["saturation"]`` is from
-        SATURATE or SATLEVEL. The flags `Flag.NO_WCS`, `Flag.WCS_SUSPECT` and `Flag.SATURATED` are
-        set.
+        masked. Bands are named from BANDS, BAND0..., or FILTER, of the first header too. The flags
+        `Flag.NO_WCS`, `Flag.WCS_SUSPECT` and `Flag.SATURATED` are set.
 
     Raises
     ------
@@ -66,15 +91,18 @@ def read_fits(path, extension=None):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             with open_unpacked(path, limit) as stream:
-                hdu = choose_hdu(list_hdus(stream, path), extension, path)
+                hdus = list_hdus(stream, path)
+                first = next(hdus)
+                hdu = choose_hdu(chain([first], hdus), extension, path)
                 shape = _plane_shape(hdu.shape, path)
+                _scaling(hdu.header)
                 if hdu.tiled:
                     planes, header = read_tiles(stream, hdu, path)
                 else:
                     planes, header = _read_plain(stream, hdu, path), hdu.header
             planes = np.asarray(planes.reshape(shape), dtype=np.float32)
-            wcs, suspect = celestial_wcs(header.text, shape[1:])
-            level, saturated = saturation(header, planes)
+            wcs, suspect = celestial_wcs(header, shape[1:])
+            saturated = is_saturated(header, planes)
     except CutoutError:
         raise
     except Exception as error:
@@ -90,11 +118,10 @@ def read_fits(path, extension=None):
         planes,
         id=image_stem(path),
         file=str(path),
-        bands=_bands(header, len(planes)),
+        bands=_bands(header, len(planes)) or _bands(first.header, len(planes)),
         wcs=wcs,
         unit=image_unit(str(header.get("BUNIT", ""))),
         flags=flags | (suspect and Flag.WCS_SUSPECT) | (saturated and Flag.SATURATED),
-        meta={} if level is None else {"saturation": level},
     )
 
 
@@ -221,11 +248,22 @@ def physical_values(stored, hdu):
     -------
     numpy.ndarray
         BSCALE and BZERO applied; NaN where BLANK says so.
+
+    Raises
+    ------
+    ValueError
+        If BSCALE or BZERO is not a number.
     """
-    scale, zero = hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)
+    scale, zero = _scaling(hdu.header)
     blank = hdu.header.get("BLANK") if hdu.bitpix > 0 else None
     if scale == 1 and zero == 0 and type(blank) is not int:
         return stored
+    if hdu.bitpix == 64 and scale == 1 and zero == 2.0**63:
+        # Unsigned: added as floats, small numbers would lose all their digits.
+        pixels = (stored.astype(np.int64).view(np.uint64) ^ np.uint64(2**63)).astype(np.float64)
+        if type(blank) is int:
+            pixels[stored == blank] = np.nan
+        return pixels
     # 16 bits fit in a float32; the standard has BLANK for integers only.
     exact = {8: np.float32, 16: np.float32, -32: np.float32}.get(hdu.bitpix, np.float64)
     pixels = stored.astype(exact)
@@ -236,6 +274,15 @@ def physical_values(stored, hdu):
     if type(blank) is int:
         pixels[stored == blank] = np.nan
     return pixels
+
+
+def _scaling(header):
+    """BSCALE and BZERO; ValueError if one is not a number."""
+    scaling = {"BSCALE": header.get("BSCALE", 1), "BZERO": header.get("BZERO", 0)}
+    for key, value in scaling.items():
+        if type(value) not in (int, float):
+            raise ValueError(f"{key} is {value!r}; expected a number")
+    return scaling.values()
 
 
 def _bands(header, n):
@@ -268,7 +315,12 @@ def image_unit(text):
         None when there is none, or none that is known.
     """
     # Parsing a unit, above all one that is none, takes longer than reading a small image.
+    text = " ".join(text.split())
+    text = _UNITS.get(text.lower().replace(" ", ""), text)
+    if not text or len(text) > _MAX_UNIT or _LONG_NUMBER.search(text):
+        return None
     try:
-        return u.Unit(text.strip()) if text.strip() else None
+        unit = u.Unit(text)
     except (ValueError, TypeError):
         return None
+    return unit if np.isfinite(getattr(unit, "scale", 1.0)) else None

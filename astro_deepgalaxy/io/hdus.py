@@ -9,9 +9,9 @@ from astropy.io.fits.card import Undefined
 
 from ..flags import CutoutError
 
-__all__ = ["BLOCK", "Cards", "Hdu", "list_hdus", "read_exactly"]
+__all__ = ["Cards", "Hdu", "list_hdus", "padded", "read_exactly"]
 
-BLOCK = 2880
+_BLOCK = 2880
 _END = b"END".ljust(80)
 # Guards against files made to keep a reader busy; no real header or file comes near.
 _MAX_HEADER_BLOCKS = 1000
@@ -23,11 +23,16 @@ _VALUE = re.compile(
     r" *(?:/.*)?",
     re.DOTALL,
 )
+_CONTINUE = re.compile(r"CONTINUE +'((?:[^']|'')*)' *(?:/.*)?", re.DOTALL)
+# No name or unit goes on over more cards.
+_MAX_CONTINUED = 5
 _BITPIX = (8, 16, 32, 64, -32, -64)
 
 
 class Cards:
     """The cards of a header, each understood when it is asked for.
+
+    Iterating gives the keywords, each once.
 
     Parameters
     ----------
@@ -38,15 +43,23 @@ class Cards:
     ----------
     text : str
         The same.
+    repeated : set of str
+        Keywords of more than one card.
     """
 
     def __init__(self, text):
         self.text = text
+        self.repeated = set()
         self._places = {}
         for place in range(0, len(text), 80):
-            self._places.setdefault(text[place : place + 8].rstrip(), place)
+            key = text[place : place + 8].rstrip()
+            if self._places.setdefault(key, place) != place:
+                self.repeated.add(key)
 
-    def get(self, key, default=None):
+    def __iter__(self):
+        return iter(self._places)
+
+    def get(self, key, default=None, damaged=None):
         """Value of the first card of a keyword.
 
         Parameters
@@ -54,24 +67,38 @@ class Cards:
         key : str
             The keyword.
         default : object
-            What a missing, empty or damaged card counts as.
+            What a missing or empty card counts as.
+        damaged : object
+            What a card counts as that is none; None for the same as `default`.
 
         Returns
         -------
         object
+            A string of many cards is put together, up to six of them.
         """
         place = self._places.get(key)
         if place is None:
             return default
         match = _VALUE.fullmatch(self.text, place + 8, place + 80)
         if match is None:
-            return _odd_value(self.text[place : place + 80], default)
+            damaged = default if damaged is None else damaged
+            return _odd_value(self.text[place : place + 80], default, damaged)
         text, logical, whole, real = match.groups()
         if text is not None:
-            return text.replace("''", "'").rstrip()
+            return self._continued(_unquoted(text), place)
         if logical:
             return logical == "T"
         return int(whole) if whole else float(real.replace("D", "E"))
+
+    def _continued(self, text, place):
+        """A string with what the CONTINUE cards after its own add to it."""
+        for _ in range(_MAX_CONTINUED):
+            place += 80
+            if not text.endswith("&") or not self.text.startswith("CONTINUE", place):
+                break
+            match = _CONTINUE.fullmatch(self.text, place, place + 80)
+            text = text[:-1] + (_unquoted(match[1]) if match else "")
+        return text
 
 
 @dataclass(frozen=True)
@@ -137,9 +164,9 @@ def list_hdus(stream, path):
                 # What follows the last HDU is none of ours.
                 return
             raise CutoutError(f"{path}: cannot be read as FITS: it does not begin with SIMPLE")
-        hdu = _hdu(Cards(text), start + _padded(len(text) + 80), number, path)
+        hdu = _hdu(Cards(text), start + padded(len(text) + 80), number, path)
         yield hdu
-        start = hdu.data + _padded(hdu.size)
+        start = hdu.data + padded(hdu.size)
     raise CutoutError(f"{path}: has more than {_MAX_HDUS} extensions; only so many are searched")
 
 
@@ -174,18 +201,33 @@ def read_exactly(stream, start, size, path):
     return content
 
 
+def padded(size):
+    """Length of something in a file, in bytes, with the rest of its last block.
+
+    Parameters
+    ----------
+    size : int
+        Its length without.
+
+    Returns
+    -------
+    int
+    """
+    return -(-size // _BLOCK) * _BLOCK
+
+
 def _header_text(stream, path):
     """Text of the header that starts here, without END; empty where none starts."""
     text = b""
     for _ in range(_MAX_HEADER_BLOCKS):
-        block = stream.read(BLOCK)
+        block = stream.read(_BLOCK)
         end = block.find(_END)
         while end % 80 and end >= 0:
             end = block.find(_END, end + 1)
         if end >= 0:
             return (text + block[:end]).decode("latin-1")
         text += block
-        if len(block) < BLOCK:
+        if len(block) < _BLOCK:
             break
     if not text.startswith((b"SIMPLE  =", b"XTENSION=")):
         return ""
@@ -213,11 +255,15 @@ def _hdu(header, data, number, path):
     return Hdu(number, name, header, data, size, shape, bitpix, tiled)
 
 
-def _odd_value(record, default):
+def _unquoted(text):
+    return text.replace("''", "'").rstrip()
+
+
+def _odd_value(record, default, damaged):
     try:
         value = fits.Card.fromstring(record).value
     except Exception:
-        return default
+        return damaged
     return default if isinstance(value, Undefined) else value
 
 
@@ -234,7 +280,3 @@ def _count(header, key, default, path):
     if type(value) is not int or value < 0:
         raise CutoutError(f"{path}: damaged: {key} is {value!r}; expected a whole number")
     return value
-
-
-def _padded(size):
-    return -(-size // BLOCK) * BLOCK

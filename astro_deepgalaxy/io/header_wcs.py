@@ -1,6 +1,8 @@
 """The celestial WCS of an image from its header, and whether it can be trusted."""
 
 import re
+from functools import lru_cache
+from math import isfinite, nan
 
 import numpy as np
 from astropy.io import fits
@@ -8,17 +10,16 @@ from astropy.wcs import WCS, Wcsprm
 
 __all__ = ["celestial_wcs"]
 
-_STARTS = {"CT", "CU", "CR", "CD", "CP", "PC", "PV", "LO", "LA", "EQ", "EP", "RA", "D2"}
-_STARTS |= {"A_", "AP", "B_", "BP"}
-_NUMBER = re.compile(
-    r"((?:CRVAL|CRPIX|CDELT|CROTA)[12]|(?:PC|CD)[12]_[12]|PC00[12]00[12]|PV[12]_\d{1,2}"
-    r"|LONPOLE|LATPOLE) *="
+_KEYS = re.compile(
+    r"(?P<text>(?:CTYPE|CUNIT)[12]|RADEC?SYS|EQUINOX|EPOCH)"
+    r"|(?P<number>(?:CRVAL|CRPIX|CDELT|CROTA)[12]|(?:PC|CD)[12]_[12]|PC00[12]00[12]"
+    r"|PV[12]_\d{1,2}|LONPOLE|LATPOLE)"
+    r"|(?P<coupling>(?:PC|CD)(?:[12]_[3-9]|[3-9]_[12]))"
+    r"|(?P<sip>[AB]P?_(?:ORDER|\d_\d))"
+    r"|(?P<table>(?:CPDIS|D2IMDIS)[12]|D2IMARR)"
 )
-_TEXT = re.compile(r"((?:CTYPE|CUNIT)[12]|RADESYS|RADECSYS|EQUINOX|EPOCH) *=")
-_SIP = re.compile(r"[AB]P?_(?:ORDER|\d_\d) *=")
-_TABLES = re.compile(r"(?:CPDIS|D2IMDIS)[12] *=|D2IMARR *=")
-_COUPLING = re.compile(r"(?:PC|CD)(?:[12]_[3-9]|[3-9]_[12]) *=(.{21})")
-_VALUE = re.compile(r" *([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?) *(?:/|$)")
+_TYPES, _PLACE = {"CTYPE1", "CTYPE2"}, {"CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"}
+_FRAMES = ("ICRS", "FK5", "FK4", "FK4-NO-E")
 # The convention ends at the ninth order; more would also take very long to read.
 _MAX_SIP_ORDER = 9
 # Sides of a pixel in degrees: from 0.1 milliarcsec to a degree.
@@ -40,8 +41,8 @@ def celestial_wcs(header, shape):
 
     Parameters
     ----------
-    header : str
-        The header, 80 characters a card.
+    header : Cards
+        Header of the image.
     shape : tuple of int
         Shape of the image (y, x).
 
@@ -51,36 +52,41 @@ def celestial_wcs(header, shape):
         None when there is none that can be used.
     suspect : bool
         Whether it is doubtful: a distortion that is left out (coefficients without ``-SIP`` or of
-        no possible order, tables), a CD matrix that contradicts PC or CDELT, pixels more than 1.5
-        times longer than wide, smaller than 0.1 mas or larger than a degree, or corners that the
-        sky does not map back to within a pixel.
+        no possible order, tables, TNX, ZPX), no CRVAL or CRPIX, more than one card of a keyword, a
+        frame that astropy does not know and takes for ICRS, a CD matrix that contradicts PC or
+        CDELT, pixels more than 1.5 times longer than wide, smaller than 0.1 mas or larger than a
+        degree, or corners that the sky does not map back to within a pixel.
 
     References
     ----------
     .. [1] Shupe et al. 2005, ASPC 347, 491.
     """
-    cards = [header[i : i + 80] for i in range(0, len(header), 80) if header[i : i + 2] in _STARTS]
-    texts = [card for card in cards if _TEXT.match(card)]
-    numbers = {}
-    for card in cards:
-        if match := _NUMBER.match(card):
-            value = _VALUE.match(card, match.end())
-            if value is None:
-                # wcslib takes what is no number for zero, which is a place in the sky.
-                return None, False
-            numbers[match[1]] = float(value[1].upper().replace("D", "E"))
-    coupled = (match[1] for match in map(_COUPLING.match, cards) if match)
-    if not texts or any(re.search("[1-9]", text) for text in coupled):
+    kinds = {kind: {} for kind in _KEYS.groupindex}
+    for key in filter(_kind, header):
+        kind = _kind(key)
+        # wcslib takes what is no number for zero, which is a place in the sky.
+        value = header.get(key, damaged=None if kind == "text" else nan)
+        if value not in (None, ""):
+            kinds[kind][key] = value
+    texts, numbers, coupling, sip, tables = kinds.values()
+    scaled = any(key.startswith(("CD", "PC")) for key in numbers)
+    if any(coupling.values()) or not (scaled and texts.keys() >= _TYPES and _finite(numbers)):
         return None, False
-    suspect = _conflict(numbers) or any(map(_TABLES.match, cards))
+    types = [str(texts[key]) for key in _TYPES]
+    suspect = _conflict(numbers) or bool(tables) or not numbers.keys() >= _PLACE
+    suspect |= any(ctype.endswith(("TNX", "ZPX")) for ctype in types)
+    suspect |= not header.repeated.isdisjoint(numbers)
+    if sip and not (all(ctype.endswith("-SIP") for ctype in types) and _possible(sip)):
+        sip, suspect = {}, True
+    frames = {key: str(texts.pop(key)).upper() for key in texts.keys() & {"RADESYS", "RADECSYS"}}
+    texts |= {key: frame for key, frame in frames.items() if frame in _FRAMES}
+    text = "".join(_card(*item) for item in (texts | numbers | sip).items())
     try:
-        needed = "".join(card for card in cards if _TEXT.match(card) or _NUMBER.match(card))
-        sip = [card for card in cards if _SIP.match(card)]
-        if sip and not _sip_counts(fits.Header.fromstring("".join(texts + sip))):
-            sip, suspect = [], True
-        wcs = _distorted(needed, sip) if sip or "PV" in needed else _plain(needed)
-        if wcs is None or not wcs.has_celestial:
+        wcs = WCS(fits.Header.fromstring(text), naxis=2) if sip or "PV" in text else _plain(text)
+        if wcs is None or not wcs.has_celestial or wcs.wcs.lngtyp not in ("RA", "GLON", "ELON"):
             return None, False
+        suspect |= wcs.wcs.lngtyp == "ELON"
+        suspect |= wcs.wcs.lngtyp == "RA" and not set(_FRAMES).issuperset(frames.values())
         wcs.pixel_shape = shape[::-1]
         nx, ny = wcs.pixel_shape
         x, y = nx / 2 + _AROUND_X, ny / 2 + _AROUND_Y
@@ -104,6 +110,32 @@ def celestial_wcs(header, shape):
     return wcs, bool(suspect)
 
 
+@lru_cache(maxsize=1000)
+def _kind(key):
+    """Which kind of a keyword it is; None for one that does not matter here."""
+    match = _KEYS.fullmatch(key)
+    return match and match.lastgroup
+
+
+def _finite(numbers):
+    return all(type(n) in (int, float) and isfinite(n) for n in numbers.values())
+
+
+def _possible(sip):
+    """Whether the distortion is of an order that exists."""
+    orders = (sip[key] for key in sip if key.endswith("_ORDER"))
+    return _finite(sip) and all(n in range(_MAX_SIP_ORDER + 1) for n in orders)
+
+
+def _card(key, value):
+    """A card as wcslib understands it, which reads no further than the D of an exponent."""
+    if isinstance(value, str):
+        value = "'{:8}'".format(value.replace("'", "''"))
+    else:
+        value = repr(value).upper()
+    return f"{key:8}= {value:>20}".ljust(80)[:80]
+
+
 def _plain(cards):
     """What WCS makes of cards without distortion, without its reading them three times."""
     parameters = Wcsprm(cards.encode("ascii", "replace"), relax=True)
@@ -116,28 +148,14 @@ def _plain(cards):
     return wcs
 
 
-def _distorted(cards, sip):
-    header = fits.Header.fromstring(cards + "".join(sip))
-    return WCS(header, naxis=2)
-
-
-def _sip_counts(header):
-    """Whether CTYPE asks for the distortion, and it is of a possible order."""
-    types = [str(header.get(f"CTYPE{i}", "")) for i in (1, 2)]
-    orders = [header[key] for key in header if key.endswith("_ORDER")]
-    return all(ctype.endswith("-SIP") for ctype in types) and all(
-        isinstance(order, int) and 0 <= order <= _MAX_SIP_ORDER for order in orders
-    )
-
-
 def _conflict(numbers):
     """Whether a CD matrix and PC or CDELT disagree."""
     if not any(key.startswith("CD") and key[2] in "12" for key in numbers):
         return False
-    cd = np.array([[numbers.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)])
-    steps = np.array([numbers.get(f"CDELT{i}", 1.0) for i in (1, 2)])
+    cd = np.array([[numbers.get(f"CD{i}_{j}", 0) for j in (1, 2)] for i in (1, 2)], dtype=float)
+    steps = np.array([numbers.get(f"CDELT{i}", 1) for i in (1, 2)], dtype=float)
     if any(key.startswith("PC") for key in numbers):
-        pc = [[numbers.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
+        pc = [[float(numbers.get(f"PC{i}_{j}", i == j)) for j in (1, 2)] for i in (1, 2)]
         return np.abs(cd - steps[:, np.newaxis] * pc).max() > _MAX_CONFLICT * np.abs(cd).max()
     # One is what stands for none; without PC a rotation is in CD only.
     sides = np.hypot(*cd.T)

@@ -1,6 +1,7 @@
 """JPEG and PNG pictures as cutouts."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ def read_picture(path):
     Parameters
     ----------
     path : str or `~pathlib.Path`
-        JPEG or PNG file, in colour or grey, of 8 or 16 bits. Transparency is ignored.
+        JPEG or PNG file, in colour or grey, of 8 or 16 bits. Transparency is ignored; the
+        orientation in its EXIF tags is not.
 
     Returns
     -------
@@ -47,6 +49,8 @@ def read_picture(path):
             # Other formats of Pillow start other programs, or read other files.
             with Image.open(stream, formats=("JPEG", "PNG")) as picture:
                 _check_size(picture, stream, path)
+                picture.load()
+                _turn(picture)
                 pixels, bands = _pixels(picture)
     except CutoutError:
         raise
@@ -84,6 +88,15 @@ def _check_size(picture, stream, path):
             raise CutoutError(
                 f"{path}: {scans} scans are no picture; at most {_MAX_SCANS} are read"
             )
+
+
+def _turn(picture):
+    """Turn a picture upright, as viewers show it."""
+    from PIL import ImageOps
+
+    # Damaged tags raise errors of many kinds, and say nothing of the picture.
+    with suppress(Exception):
+        ImageOps.exif_transpose(picture, in_place=True)
 
 
 def _pixels(picture):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import label
 
-__all__ = ["saturation", "saturation_level"]
+__all__ = ["is_saturated", "saturation_level"]
 
 _KEYS = ("SATURATE", "SATLEVEL")
 _PLATEAU_PIXELS = 8
@@ -11,8 +11,8 @@ _PLATEAU_PIXELS = 8
 _PLATEAU_HEIGHT = 30
 
 
-def saturation(header, planes):
-    """Saturation level of an image, and whether it is reached.
+def is_saturated(header, planes):
+    """Whether an image reaches its saturation level.
 
     Parameters
     ----------
@@ -23,17 +23,15 @@ def saturation(header, planes):
 
     Returns
     -------
-    level : float or None
-        The level from SATURATE or SATLEVEL, in units of the pixels.
-    saturated : bool
-        Whether a pixel reaches it. Without a level: whether a pixel stands at the top of the
-        integer range of the file, or at least 8 connected pixels of a plane share its maximum,
-        far above the rest.
+    bool
+        Whether a pixel reaches the level of SATURATE or SATLEVEL. Without a level: whether a pixel
+        stands at the top of the integer range of the file, or at least 8 connected pixels of a
+        plane share its maximum, far above the rest.
     """
     tops = [_top(plane) for plane in planes]
     level = saturation_level(header)
     if level is not None:
-        return level, max(tops) >= np.float32(level)
+        return max(tops) >= np.float32(level)
     bitpix = header.get("BITPIX")
     if bitpix > 0:
         zero = header.get("BZERO", 0)
@@ -41,8 +39,8 @@ def saturation(header, planes):
         # A range of floats that was stretched over the integers reaches their top always.
         unscaled = header.get("BSCALE", 1) == 1 and zero in (0, -lowest, -128)
         if unscaled and max(tops) >= np.float32(lowest + 2**bitpix - 1 + zero):
-            return None, True
-    return None, any(_plateau(plane, top) for plane, top in zip(planes, tops, strict=True))
+            return True
+    return any(_plateau(plane, top) for plane, top in zip(planes, tops, strict=True))
 
 
 def saturation_level(header):
@@ -56,7 +54,7 @@ def saturation_level(header):
     Returns
     -------
     float or None
-        SATURATE or SATLEVEL, if it is a positive number.
+        SATURATE or SATLEVEL, if it is a positive number; in units of the pixels.
     """
     return next((v for v in map(_number, map(header.get, _KEYS)) if v > 0), None)
 

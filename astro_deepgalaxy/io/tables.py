@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io.fits.verify import VerifyWarning
 from astropy.table import MaskedColumn, QTable
 from astropy.utils.exceptions import AstropyWarning
+from astropy.utils.masked import Masked
 
 from ..jobs import atomic_path
 
@@ -79,7 +80,7 @@ def read_table(path):
 
 def _read_parquet(path):
     from astropy.table.meta import get_header_from_yaml
-    from pyarrow import parquet
+    from pyarrow import parquet, types
 
     # Reader threads that outlive the call can abort the interpreter when it exits.
     columns = parquet.read_table(path, use_threads=False, pre_buffer=False)
@@ -87,11 +88,28 @@ def _read_parquet(path):
     header = (columns.schema.metadata or {}).get(b"table_meta_yaml")
     header = get_header_from_yaml(header.decode().split("\n")) if header else {}
     units = {column["name"]: column.get("unit") for column in header.get("datatype", [])}
+    masks = {f"{name}.mask" for name in columns.column_names} & set(columns.column_names)
     for name in columns.column_names:
-        values = columns.column(name).to_numpy()
+        if name in masks:
+            continue
+        column, gaps = columns.column(name), None
+        if f"{name}.mask" in masks:
+            # So astropy writes a column with gaps.
+            gaps = columns.column(f"{name}.mask").to_numpy().astype(bool)
+        elif column.null_count and (types.is_integer(column.type) or types.is_boolean(column.type)):
+            # As floats, long ids would lose their last digits.
+            gaps, column = (
+                column.is_null().to_numpy(),
+                column.fill_null(column.type.to_pandas_dtype()(0)),
+            )
+        values = column.to_numpy()
         if len(values) and isinstance(values[0], np.ndarray):
             values = np.stack(values)
-        table[name] = values * u.Unit(units[name]) if units.get(name) else values
+        if units.get(name):
+            values = values * u.Unit(units[name])
+            table[name] = values if gaps is None else Masked(values, gaps)
+        else:
+            table[name] = values if gaps is None else MaskedColumn(values, mask=gaps)
     return table
 
 

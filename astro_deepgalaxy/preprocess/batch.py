@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -125,8 +126,9 @@ def preprocess_batch(
             workers = Workers(processes, scheduler)
             store = _create(sources, labels, recipe, output, mosaics, workers)
             if mosaics is not None and recipe.uses_mosaic_sky and store.pending:
-                _measure_skies(store, mosaics, recipe, workers, progress)
-                sources = sources.on(mosaics.with_sky(store.path / "sky"))
+                folder = store.path.absolute() / "sky"
+                _measure_skies(folder, mosaics, recipe, workers, progress)
+                sources = sources.on(mosaics.with_sky(folder))
             with _bar(store, progress) as bar:
                 _fill(store, sources, labels, recipe, workers, bar)
     except OSError as error:
@@ -165,16 +167,23 @@ def _create(sources, labels, recipe, output, mosaics, workers):
     return CutoutStore.create(output, len(sources), shape, attributes, shard_rows=rows)
 
 
-def _measure_skies(store, mosaics, recipe, workers, progress):
-    folder = store.path / "sky"
+def _measure_skies(folder, mosaics, recipe, workers, progress):
+    """Write the background of each tile that has none yet."""
     tasks = [
-        (tile, recipe.steps[0], folder / f"{i:05d}.fits") for i, tile in enumerate(mosaics.tiles)
+        (tile, recipe.steps[0], folder / f"{i:05d}.fits") for i, tile in enumerate(mosaics.located)
     ]
     tasks = [task for task in tasks if not task[2].exists()]
     bar = {"total": len(tasks), "desc": "background", "unit": "tile"}
     with tqdm(**bar, disable=None if progress is None else not progress) as bar:
-        for _ in workers.run(measure_sky, tasks):
-            bar.update()
+        try:
+            for _ in workers.run(measure_sky, tasks):
+                bar.update()
+        except WorkerDiedError:
+            with OwnProcess() as process:
+                for task in tasks:
+                    # What kills this one too is a tile without sky: its cutouts make do.
+                    with suppress(WorkerDiedError):
+                        process.call(measure_sky, *task)
 
 
 def _fill(store, sources, labels, recipe, workers, bar):
@@ -331,16 +340,17 @@ def _image_shape(sources, recipe, workers):
     """Shape of a prepared image, from the first one that can be used."""
     reason = "its process died"
     # One image is most often enough; where many are of no use, they are tried many at a time.
-    parts = [slice(1)] + [slice(i, i + _CHUNK) for i in range(1, len(sources), _CHUNK)]
-    while parts:
-        tasks = ((sources[part], recipe) for part in list(parts))
+    start, size, count = 0, 1, 1
+    while start < len(sources):
+        parts = [slice(start + i * size, start + (i + 1) * size) for i in range(count)]
+        tasks = ((sources[part], recipe) for part in parts if part.start < len(sources))
         try:
-            found = workers.run(first_shape, tasks, ordered=True)
-            for shape, why in found:
-                parts.pop(0)
+            for shape, why in list(workers.run(first_shape, tasks, ordered=True)):
                 if shape is not None:
                     return shape
                 reason = why
         except WorkerDiedError:
-            parts.pop(0)
+            pass
+        start += count * size
+        size, count = _CHUNK, 8 * workers.processes
     raise ValueError(f"none of the {len(sources)} images can be used; the last: {reason}")

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,9 @@ class Mosaics:
         self.tiles = list_tiles(tiles, {"weight": weight, "mask": mask, "psf": psf})
         # Wherever the work is done, the files are those that were meant here.
         self.located = tuple(_located(tile) for tile in self.tiles)
-        if fov is not None and not 0 < fov < np.inf:
-            raise ValueError(f"mosaics: fov must be a positive number of arcsec; got {fov}")
-        self.fov = fov
+        if fov is not None and not (isinstance(fov, Real) and 0 < fov < np.inf):
+            raise ValueError(f"mosaics: fov must be a positive number of arcsec; got {fov!r}")
+        self.fov = None if fov is None else float(fov)
         self.bands = tuple(dict.fromkeys(tile.band for tile in self.tiles))
         self.sky_folder = None
         # Where each tile is in the sky: its middle, and how far it reaches in radians.

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -125,8 +126,10 @@ class CutoutStore:
             if store.pending:
                 sweep_partial(path)
             return store
-        for left in path.parent.glob(f".partial-*-{path.name}"):
-            shutil.rmtree(left, ignore_errors=True)
+        unfinished = re.compile(r"\.partial-\d+-" + re.escape(path.name))
+        for left in path.parent.glob(".partial-*"):
+            if unfinished.fullmatch(left.name):
+                shutil.rmtree(left, ignore_errors=True)
         with atomic_folder(path) as partial:
             group = zarr.create_group(
                 partial,
