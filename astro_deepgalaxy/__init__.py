@@ -15,8 +15,10 @@ _PUBLIC = {
     "CutoutStore": "astro_deepgalaxy.store",
     "Flag": "astro_deepgalaxy.flags",
     "MergerClassifier": "astro_deepgalaxy.tasks.classify",
+    "Mosaics": "astro_deepgalaxy.preprocess.mosaic",
     "Recipe": "astro_deepgalaxy.preprocess",
     "TimeScale": "astro_deepgalaxy.labels",
+    "preprocess_batch": "astro_deepgalaxy.preprocess.batch",
     "read_cutout": "astro_deepgalaxy.io",
 }
 

@@ -156,7 +156,6 @@ def with_pixels(wcs, crpix, factor=(1.0, 1.0)):
     new.wcs.lonpole, new.wcs.latpole = old.lonpole, old.latpole
     new.wcs.set_pv(old.get_pv())
     new.wcs.radesys, new.wcs.equinox = old.radesys, old.equinox
-    new.wcs.dateobs, new.wcs.mjdobs = old.dateobs, old.mjdobs
     new.wcs.set()
     return new
 

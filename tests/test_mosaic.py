@@ -423,6 +423,13 @@ def test_units_are_made_the_same_or_refused(tmp_path):
     assert np.allclose(cutout.data[0], 2)
     assert np.allclose(cutout.data[1], 2000)
     assert not cutout.flags & Flag.SATURATED
+    # The grid may be that of a tile in another unit.
+    write(tmp_path / "d.fits", sky_wcs((5, 5)), (10, 10), image=flat[:10, :10], BUNIT="nJy")
+    mixed = Mosaics({"a": [str(tmp_path / "d.fits"), files["b"]]}, fov=5)
+    x, y = (float(c) for c in pixel_to_icrs(wcs, 100, 100))
+    cutout = mixed.cutout(x, y)
+    assert cutout.unit == u.nJy
+    assert np.allclose(cutout.data, 2000)
     with pytest.raises(ValueError, match=r"c\.fits is in MJy / sr"):
         Mosaics({"a": files["a"], "c": files["c"]}, fov=5)
 

@@ -64,7 +64,7 @@ class Mosaics:
         self._reach = np.empty(len(self.tiles))
         for i, tile in enumerate(self.located):
             self._middles[i], self._reach[i] = _footprint(tile)
-        self._factors = _common_unit(self.located)
+        self.unit, self._factors = _common_unit(self.located)
         self._band_of = np.array([self.bands.index(tile.band) for tile in self.tiles])
 
     def with_sky(self, folder):
@@ -158,7 +158,7 @@ class Mosaics:
             mask=mask,
             variance=variance,
             wcs=grid.wcs,
-            unit=grid.unit,
+            unit=self.unit,
             flags=flags,
             meta=meta,
         )
@@ -227,7 +227,7 @@ def _located(tile):
 
 
 def _common_unit(tiles):
-    """What the pixels of each tile are multiplied by for the unit of the first."""
+    """The unit of the first tile, and what the pixels of each are multiplied by for it."""
     units = [open_plane(tile.file).unit for tile in tiles]
     factors = []
     for tile, unit in zip(tiles, units, strict=True):
@@ -240,7 +240,7 @@ def _common_unit(tiles):
                 f"mosaics: {tile.file} is in {unit or 'no unit'}, which is not that of "
                 f"{tiles[0].file}, {units[0] or 'none'}"
             )
-    return factors
+    return units[0], factors
 
 
 def _footprint(tile):

@@ -8,7 +8,7 @@ from threadpoolctl import ThreadpoolController
 from ..celestial import local_frame
 from ..flags import CutoutError, Flag
 
-__all__ = ["failed_row", "first_shape", "prepare", "prepare_all"]
+__all__ = ["failed_row", "first_shape", "prepare", "prepare_all", "prepare_each"]
 
 
 def prepare(source, recipe):
@@ -31,13 +31,16 @@ def prepare(source, recipe):
         the source; ``cd``, how its axes lie in the sky, see
         `~astro_deepgalaxy.celestial.local_frame` (NaN without a WCS).
     """
+    with _one_thread():
+        return _prepare(source, recipe)
+
+
+def _prepare(source, recipe):
     flags, file = 0, source.file
     try:
-        # The sums of a matrix product depend on the number of threads; the pixels must not.
-        with _blas().limit(limits=1, user_api="blas"):
-            cutout = source.read()
-            flags, file = int(cutout.flags), cutout.file
-            cutout = recipe(cutout)
+        cutout = source.read()
+        flags, file = int(cutout.flags), cutout.file
+        cutout = recipe(cutout)
     except CutoutError as error:
         return None, failed_row(source, flags | int(error.flag), str(error), file)
     except MemoryError:
@@ -60,6 +63,11 @@ def prepare(source, recipe):
     return image, row
 
 
+def _one_thread():
+    # The sums of a matrix product depend on the number of threads; the pixels must not.
+    return _blas().limit(limits=1, user_api="blas")
+
+
 @cache
 def _blas():
     return ThreadpoolController()
@@ -79,7 +87,27 @@ def prepare_all(sources, recipe):
     -------
     list of (image, row)
     """
-    return [prepare(source, recipe) for source in sources]
+    return list(prepare_each(sources, recipe))
+
+
+def prepare_each(sources, recipe):
+    """`prepare` several images, one after the other.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        Which images.
+    recipe : Recipe
+        What to do.
+
+    Yields
+    ------
+    image, row
+        As `prepare` returns them.
+    """
+    with _one_thread():
+        for source in sources:
+            yield _prepare(source, recipe)
 
 
 def first_shape(sources, recipe):
@@ -100,8 +128,7 @@ def first_shape(sources, recipe):
         Why the last one could not.
     """
     reason = ""
-    for source in sources:
-        image, row = prepare(source, recipe)
+    for image, row in prepare_each(sources, recipe):
         if image is not None:
             return image.shape, ""
         reason = row["reason"]

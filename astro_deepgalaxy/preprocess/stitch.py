@@ -15,6 +15,7 @@ from .warp import average_onto
 __all__ = ["Grid", "Part", "combine", "resampled_psf"]
 
 _SAME_PIXEL = 1e-3  # how well pixels of two tiles must coincide to be taken as they are
+_SMALL = 1000  # pixels a side that are never too many
 _MARGIN = 2  # pixels about a window that is reprojected
 
 
@@ -99,14 +100,28 @@ def combine(grid, parts):
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels of a cutout: those of a tile, from one of them on."""
+    """The pixels of a cutout: those of a tile, from one of them on.
+
+    Attributes
+    ----------
+    tile : int
+        Number of the tile.
+    wcs : `~astropy.wcs.WCS`
+        WCS of the cutout.
+    side : int
+        Pixels along y and x.
+    plane : Plane
+        Image of the tile.
+    x0, y0 : int or None
+        Its pixel that is the cutout's first; None for pixels of the cutout's own, where the tile
+        has distortion tables.
+    """
 
     tile: int
     wcs: object
-    unit: object
     side: int
     plane: object
-    x0: int | None  # None for a grid of its own
+    x0: int | None
     y0: int | None
 
     @classmethod
@@ -120,7 +135,7 @@ class Grid:
         if not scale > 0:
             raise CutoutError(f"{plane.name}: its WCS has no pixel scale there", Flag.NO_DATA)
         side = max(4, round(fov / scale))
-        if side**2 > conf.max_image_pixels:
+        if side > _SMALL and side**2 > conf.max_image_pixels:
             raise CutoutError(
                 f"{plane.name}: a cutout of {fov:g} arcsec would have {side} pixels a side; "
                 "choose a smaller field of view"
@@ -129,11 +144,12 @@ class Grid:
         if any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
             # Distortion tables cannot be cut with the pixels.
             new = tangent_wcs(*local_frame(wcs, x, y), (side - 1) / 2, (side - 1) / 2)
-            return cls(tile, new, plane.unit, side, plane, None, None)
-        return cls(tile, transform_wcs(wcs, origin=(x0, y0)), plane.unit, side, plane, x0, y0)
+            return cls(tile, new, side, plane, None, None)
+        return cls(tile, transform_wcs(wcs, origin=(x0, y0)), side, plane, x0, y0)
 
     @property
     def shape(self):
+        """Shape of the cutout, (y, x)."""
         return self.side, self.side
 
     def offset(self, plane):
