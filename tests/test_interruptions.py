@@ -70,17 +70,20 @@ def child(output):
 start = time.monotonic()
 os.waitpid(child(output + "-timed"), 0)
 whole = time.monotonic() - start
-killed = states = 0
+killed = states = finished = 0
 left = -1
 while killed < 25:
     pid = child(output)
     time.sleep(draw.uniform(0, whole))
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    if not os.WIFSIGNALED(status):
+    if os.WIFSIGNALED(status):
+        killed += 1
+    else:
         # It was faster: from the start again.
-        os.rename(output, f"{output}-done-{killed}-{states}")
-    killed += os.WIFSIGNALED(status)
+        assert status == 0
+        finished += 1
+        os.rename(output, f"{output}-done-{finished}")
     parts = len(os.listdir(output + "/table")) if os.path.exists(output) else 0
     states += parts != left
     left = parts
