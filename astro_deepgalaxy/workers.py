@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import cache
 
-__all__ = ["OwnProcess", "WorkerDiedError", "Workers"]
+__all__ = ["OwnProcess", "WorkerDiedError", "Workers", "connect"]
 
 _WATCH = 0.5  # seconds between two looks at whether the parent lives
 
@@ -98,13 +98,7 @@ class Workers:
         if self.scheduler is None:
             return nullcontext()
         try:
-            from dask.distributed import Client
-        except ImportError as error:
-            raise ImportError(
-                "a scheduler needs Dask: pip install 'astro-deepgalaxy[cluster]'"
-            ) from error
-        try:
-            return Client(self.scheduler, timeout="5s")
+            return connect(self.scheduler)
         except (OSError, ValueError) as error:
             raise ValueError(f"no Dask scheduler answers at {self.scheduler}") from error
 
@@ -114,6 +108,34 @@ class Workers:
         if self.scheduler is None:
             return parallel_config("loky", inner_max_num_threads=1)
         return parallel_config("dask")
+
+
+def connect(scheduler):
+    """A client of a Dask scheduler, to be used in a ``with`` block.
+
+    Parameters
+    ----------
+    scheduler : str
+        Its address, ``tcp://...``.
+
+    Returns
+    -------
+    dask.distributed.Client
+
+    Raises
+    ------
+    ImportError
+        If there is no Dask.
+    OSError
+        If no scheduler answers.
+    """
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "a scheduler needs Dask: pip install 'astro-deepgalaxy[cluster]'"
+        ) from error
+    return Client(scheduler, timeout="5s")
 
 
 class OwnProcess:

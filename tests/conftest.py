@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.table import QTable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -69,3 +70,15 @@ def blob_store(tmp_path_factory):
         rows = store.rows_of(shard)
         store.write_shard(shard, images[rows], table[rows])
     return store
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes HDUs to a file."""
+
+    def write(name, *hdus):
+        path = tmp_path / name
+        fits.HDUList(list(hdus)).writeto(path, output_verify="silentfix")
+        return path
+
+    return write

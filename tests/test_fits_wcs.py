@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from fits_samples import assert_same_sky, by_astropy, image, sky_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,52 +14,6 @@ from astro_deepgalaxy import Flag
 from astro_deepgalaxy.io.fits import read_fits
 from astro_deepgalaxy.io.hdus import Cards
 from astro_deepgalaxy.io.header_wcs import celestial_wcs
-
-
-def image(shape=(20, 30), seed=0):
-    return np.random.default_rng(seed).normal(100, 5, shape).astype(np.float32)
-
-
-def sky_header(**cards):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    wcs.wcs.crval = 150.0, 2.0
-    wcs.wcs.cdelt = -1e-4, 1e-4
-    wcs.wcs.crpix = 15, 10
-    header = wcs.to_header()
-    header.update(cards)
-    return header
-
-
-@pytest.fixture
-def write(tmp_path):
-    """A function that writes HDUs to a file."""
-
-    def write(name, *hdus):
-        path = tmp_path / name
-        fits.HDUList(list(hdus)).writeto(path, output_verify="silentfix")
-        return path
-
-    return write
-
-
-def by_astropy(path, number=0):
-    """Pixels (band, y, x) and WCS of an image, as astropy reads them."""
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.simplefilter("ignore")
-        with fits.open(path, memmap=False, uint=False) as hdus:
-            header, data = hdus[number].header, hdus[number].data
-        pixels = np.asarray(data, dtype=np.float32)
-        return pixels.reshape(-1, *pixels.shape[-2:]), WCS(header, naxis=2)
-
-
-def assert_same_sky(found, expected, shape):
-    x, y = np.meshgrid(np.linspace(-3, shape[1] + 3, 7), np.linspace(-3, shape[0] + 3, 7))
-    ours, theirs = (wcs.pixel_to_world(x, y) for wcs in (found, expected))
-    assert ours.is_equivalent_frame(theirs.frame)
-    for axis in ("lon", "lat"):
-        positions = (getattr(sky.spherical, axis).deg for sky in (ours, theirs))
-        np.testing.assert_array_equal(*positions)
 
 
 @st.composite

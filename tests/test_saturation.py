@@ -3,39 +3,12 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.wcs import WCS
+from fits_samples import image, sky_header
 
 from astro_deepgalaxy import Flag
 from astro_deepgalaxy.io.fits import read_fits
 from astro_deepgalaxy.io.hdus import Cards
 from astro_deepgalaxy.io.saturation import saturation_level
-
-
-def image(shape=(20, 30), seed=0):
-    return np.random.default_rng(seed).normal(100, 5, shape).astype(np.float32)
-
-
-def sky_header(**cards):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    wcs.wcs.crval = 150.0, 2.0
-    wcs.wcs.cdelt = -1e-4, 1e-4
-    wcs.wcs.crpix = 15, 10
-    header = wcs.to_header()
-    header.update(cards)
-    return header
-
-
-@pytest.fixture
-def write(tmp_path):
-    """A function that writes HDUs to a file."""
-
-    def write(name, *hdus):
-        path = tmp_path / name
-        fits.HDUList(list(hdus)).writeto(path, output_verify="silentfix")
-        return path
-
-    return write
 
 
 def star(top=60000.0, dtype=np.float32):

@@ -73,6 +73,11 @@ class Crop(Step):
 
     def __call__(self, cutout):
         """Cut the square out; see `Step`."""
+        if self.unit == "arcsec" and cutout.wcs is None:
+            raise CutoutError(
+                f"a crop of {self.size} arcsec needs a WCS",
+                Flag.PREPROCESS_FAILED,
+            )
         _, ny, nx = cutout.shape
         centre, radius, flags = ((ny - 1) / 2, (nx - 1) / 2), min(ny, nx) / 2, cutout.flags
         if self.on == "position":
@@ -94,11 +99,6 @@ class Crop(Step):
             side = min(self.size * radius, limit)
         elif self.unit == "pixel":
             side = self.size
-        elif cutout.pixel_scale is None:
-            raise CutoutError(
-                f"a crop of {self.size} arcsec needs a WCS",
-                Flag.PREPROCESS_FAILED,
-            )
         else:
             scale = cutout.pixel_scale.to_value("arcsec")
             side = self.size / scale if scale > 0 else np.inf

@@ -51,8 +51,9 @@ def average_onto(data, mask, variance, wcs, new_wcs, shape, least=0.5):
         If the image is smaller than a new pixel.
     """
     nodes, step = _mapping(wcs, new_wcs, shape)
-    middle = np.nanmedian(_sides(nodes, step))
-    samples = max(1, int(np.ceil(min(middle, 1e6) - 1e-3))) if np.isfinite(middle) else 1
+    sides = _sides(nodes, step)
+    sides = sides[np.isfinite(sides)]
+    samples = max(1, int(np.ceil(min(np.median(sides), 1e6) - 1e-3))) if sides.size else 1
     if samples > max(data.shape[1:]):
         raise CutoutError(
             "the whole image is smaller than one pixel of the new grid; check its WCS",

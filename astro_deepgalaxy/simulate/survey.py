@@ -9,6 +9,7 @@ import joblib
 from tqdm.auto import tqdm
 
 from ..jobs import atomic_path, check_space
+from ..workers import connect
 from .plan import SurveyPlan, image_bytes
 from .simulation import Simulation, run_simulation, versions
 
@@ -166,13 +167,7 @@ def _on_this_machine(todo, processes):
 
 
 def _on_cluster(scheduler, todo):
-    try:
-        from dask.distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "--scheduler needs Dask: pip install 'astro-deepgalaxy[cluster]'"
-        ) from error
-    with Client(scheduler, timeout="5s"), joblib.parallel_config("dask"):
+    with connect(scheduler), joblib.parallel_config("dask"):
         return joblib.Parallel(batch_size=1)(
             joblib.delayed(_on_worker)(simulation) for simulation in todo
         )
