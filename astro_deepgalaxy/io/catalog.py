@@ -180,8 +180,10 @@ def resolve_inputs(inputs, mosaics=None):
     items = list(inputs) if many else [inputs]
     for item in items:
         found, table = _resolve(item)
-        # The sources of a single table stay in its columns.
-        sources = found if len(items) == 1 else [*sources, *found]
+        if len(items) == 1:
+            sources = found  # those of a single table stay in its columns
+        else:
+            sources.extend(found)
         tables.append(table)
     if not sources:
         raise ValueError("there are no images: the list of inputs is empty")
