@@ -19,7 +19,7 @@ from .fits import image_stem, split_extension
 from .read import image_suffixes, read_cutout
 from .tables import read_table
 
-__all__ = ["Source", "Sources", "match_files", "resolve_inputs"]
+__all__ = ["Source", "TableSources", "match_files", "resolve_inputs"]
 
 _TABLES = (".csv", ".ecsv", ".vot", ".xml", ".parquet")
 _OTHERS = {"redshift": u.one, "fov": u.arcsec}
@@ -97,7 +97,7 @@ class Source:
         return cutout.replace(id=self.id, file=self.file or cutout.file, meta=meta)
 
 
-class Sources(Sequence):
+class TableSources(Sequence):
     """The sources of a table: they are made when asked for, so that a million take little room.
 
     Parameters
@@ -124,9 +124,9 @@ class Sources(Sequence):
 
         Returns
         -------
-        Sources
+        TableSources
         """
-        return Sources(*self._columns, mosaics)
+        return TableSources(*self._columns, mosaics)
 
     def __len__(self):
         return len(self._columns[0])
@@ -269,7 +269,7 @@ def _from_table(table, folder):
     ]
     ra, dec = positions_in(table)
     numbers = (numbers_in(table, name, unit) for name, unit in _OTHERS.items())
-    return Sources(np.asarray(names, dtype=str), files, ra, dec, *numbers), table
+    return TableSources(np.asarray(names, dtype=str), files, ra, dec, *numbers), table
 
 
 def _from_catalogue(inputs, mosaics):
@@ -302,7 +302,7 @@ def _from_catalogue(inputs, mosaics):
             f"position; its columns are {table.colnames}"
         )
     numbers = (numbers_in(table, name, unit) for name, unit in _OTHERS.items())
-    return Sources(table["id"], [""] * len(table), ra, dec, *numbers, mosaics), table
+    return TableSources(table["id"], [""] * len(table), ra, dec, *numbers, mosaics), table
 
 
 def _rename(table, names):

@@ -176,8 +176,7 @@ def _deblended(labels, excess):
         import skimage.segmentation  # noqa: F401
     except ImportError as error:
         raise CutoutError(
-            "parting sources that touch needs scikit-image: "
-            "pip install 'astro-deepgalaxy[deblend]'",
+            "parting sources that touch needs scikit-image: pip install 'astro-deepgalaxy[steps]'",
             Flag.PREPROCESS_FAILED,
         ) from error
     from photutils.segmentation import SegmentationImage, deblend_sources
