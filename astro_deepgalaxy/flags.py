@@ -54,6 +54,10 @@ FLAGS = (
     FlagDefinition(
         17, "worker_died", "The process that prepared the image died; the row has no result."
     ),
+    FlagDefinition(
+        18, "out_of_distribution", "Nothing the model was trained on looks like the image."
+    ),
+    FlagDefinition(19, "unlikely_merger", "More likely not a merger: its time means little."),
 )
 
 Flag = IntFlag("Flag", {definition.name.upper(): 1 << definition.bit for definition in FLAGS})

@@ -196,6 +196,26 @@ class TimeScale:
         fraction = np.divide(target - below, inside, out=np.zeros_like(below), where=inside > 0)
         return (self.start + self.step * (k + fraction)[..., 0]) * u.Myr
 
+    def cdf(self, probabilities, time):
+        """Probability below a time, each class being flat inside.
+
+        Parameters
+        ----------
+        probabilities : array_like
+            Class probabilities, (row, n); each row is normalised.
+        time : `~astropy.units.Quantity`
+            A time for each row.
+
+        Returns
+        -------
+        numpy.ndarray
+            (row,), in [0, 1]; NaN where the time is.
+        """
+        probabilities = np.asarray(probabilities, dtype=float)
+        place = (u.Quantity(time).to_value(u.Myr) - self.start) / self.step
+        inside = np.clip(place[:, np.newaxis] - np.arange(self.n), 0, 1)
+        return np.sum(inside * probabilities, axis=1) / probabilities.sum(axis=1)
+
     def to_dict(self):
         """The scale as plain data.
 

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from astro_deepgalaxy import Flag, MergerClassifier, TimeScale
-from astro_deepgalaxy.evaluation import scorecard, write_report
+from astro_deepgalaxy.evaluation import scorecard
 from astro_deepgalaxy.io import read_table, write_table
 from astro_deepgalaxy.preprocess import Recipe
 from astro_deepgalaxy.tasks.classify import _bimodal
@@ -218,12 +218,12 @@ def test_a_damaged_model_is_refused(saved, tmp_path, damage, message):
         lambda c: c.update(files=None),
         lambda c: c["files"].update({"../elsewhere.weights.h5": "0"}),
         lambda c: c["recipe"].update(steps=[{"step": "os.system"}]),
-        lambda c: c.pop("parameters"),
-        lambda c: c["parameters"].update(interval=7),
-        lambda c: c.update(state={}),
-        lambda c: c["state"]["time_scale"].update(n=70),
-        lambda c: c["state"]["time_scale"].update(n="many"),
-        lambda c: c.update(task="other"),
+        lambda c: c["tasks"]["classify"].pop("parameters"),
+        lambda c: c["tasks"]["classify"]["parameters"].update(interval=7),
+        lambda c: c["tasks"]["classify"].update(state={}),
+        lambda c: c["tasks"]["classify"]["state"]["time_scale"].update(n=70),
+        lambda c: c["tasks"]["classify"]["state"]["time_scale"].update(n="many"),
+        lambda c: c.update(tasks={"other": {"parameters": {}, "state": {}}}),
         lambda c: c.update(training=None),
     ],
 )
@@ -288,30 +288,6 @@ def test_bimodal_means_two_separate_peaks():
     posterior = np.array([one, near, two, faint, border])
     posterior /= posterior.sum(axis=1, keepdims=True)
     assert _bimodal(posterior).tolist() == [False, False, True, False, True]
-
-
-def test_report(fitted, blob_table, tmp_path):
-    images, labels = blob_table(40, seed=9)
-    catalogue = fitted.predict(images)
-    labels["id"] = catalogue["id"]
-    card = scorecard(catalogue, labels, fitted.training_median_)
-    page = write_report(
-        tmp_path,
-        title="Blobs & <mergers>",
-        card=card,
-        catalogue=catalogue,
-        labels=labels,
-        training=fitted.training_,
-        sequence=([images[0] / 100], ["one"], "A sheet."),
-    )
-    text = page.read_text()
-    assert "Blobs &amp; &lt;mergers&gt;" in text
-    assert f"{card.time.median:.0f} Myr" in text
-    for name in ("predicted_against_true", "stage_confusion", "learning_curve", "contact_sheet"):
-        assert f'src="{name}.png"' in text
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    data = json.loads((tmp_path / "report.json").read_text())
-    assert data["scorecard"]["time"]["median"] == card.time.median
 
 
 def test_scorecard_needs_the_same_images(fitted, raw):

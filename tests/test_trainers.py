@@ -66,17 +66,17 @@ def test_training_learns(uninterrupted):
 
 
 def test_a_killed_job_goes_on_to_the_same_weights(blob_store, uninterrupted, tmp_path, monkeypatch):
-    from astro_deepgalaxy.trainers import local
+    from astro_deepgalaxy.trainers import callbacks
 
     job = make_job(blob_store, tmp_path / "killed")
-    whole_epoch = local._Checkpoint.on_epoch_end
+    whole_epoch = callbacks.Checkpoint.on_epoch_end
 
     def killed(self, epoch, logs=None):
         if epoch == 1:
             raise Killed
         whole_epoch(self, epoch, logs)
 
-    monkeypatch.setattr(local._Checkpoint, "on_epoch_end", killed)
+    monkeypatch.setattr(callbacks.Checkpoint, "on_epoch_end", killed)
     with pytest.raises(Killed):
         LocalTrainer(progress=False).fit(job)
     monkeypatch.undo()

@@ -4,9 +4,15 @@ from astropy import units as u
 from astropy.table import QTable
 from scipy.stats import norm
 
-from astro_deepgalaxy.store import CategoryTarget, TimeTarget, target_from_dict
+from astro_deepgalaxy.store import (
+    CategoryTarget,
+    ImageTarget,
+    NoTarget,
+    TimeTarget,
+    target_from_dict,
+)
 from astro_deepgalaxy.store.augment import Augmentation
-from astro_deepgalaxy.store.loader import batches
+from astro_deepgalaxy.store.loader import batches, epoch_rows
 
 
 def test_time_target_is_a_gaussian_over_the_classes():
@@ -36,38 +42,6 @@ def test_targets_survive_as_data(target):
     assert target_from_dict(target.to_dict()) == target
 
 
-def test_flips_keep_the_pixels_and_the_original():
-    images = np.random.default_rng(0).random((20, 8, 8, 1), dtype=np.float32)
-    before = images.copy()
-    out = Augmentation(shift=0, noise=0, brightness=0)(images, np.random.default_rng(1))
-    assert np.array_equal(images, before)
-    assert np.allclose(np.sort(out.reshape(20, -1)), np.sort(images.reshape(20, -1)))
-    symmetries = {
-        image.tobytes()
-        for image in Augmentation(shift=0, noise=0, brightness=0)(
-            np.repeat(images[:1], 200, axis=0), np.random.default_rng(1)
-        )
-    }
-    assert len(symmetries) == 8
-
-
-def test_shift_moves_a_source_by_whole_pixels():
-    image = np.zeros((1, 20, 20, 1), dtype=np.float32)
-    image[0, 10, 10, 0] = 1
-    shifted = Augmentation(flip=False, shift=0.2, noise=0, brightness=0)
-    rng = np.random.default_rng(3)
-    places = np.array([np.argwhere(shifted(image, rng)[0, ..., 0])[0] for _ in range(200)])
-    assert np.abs(places - 10).max() == 4
-    assert len(np.unique(places, axis=0)) > 40
-
-
-def test_augmented_images_stay_in_range():
-    images = np.random.default_rng(0).random((20, 8, 8, 3), dtype=np.float32)
-    out = Augmentation(noise=0.5, brightness=0.9)(images, np.random.default_rng(1))
-    assert out.dtype == np.float32
-    assert 0 <= out.min() < out.max() <= 1
-
-
 def read(dataset):
     return [(x.numpy(), y["stage"].numpy()) for x, y, _ in dataset]
 
@@ -87,24 +61,31 @@ def test_batches_pair_images_with_their_labels(blob_store):
     assert np.array_equal(labels, targets()["stage"].encode(blob_store.table[rows])[0])
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_shuffled_epochs_differ_yet_hold_every_row(blob_store, monkeypatch, in_memory):
-    if not in_memory:
+@pytest.fixture(params=["in memory", "by shard"])
+def place(request, monkeypatch):
+    """Where the images come from: both ways must do."""
+    if request.param == "by shard":
         monkeypatch.setattr("astro_deepgalaxy.store.loader._IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr("astro_deepgalaxy.store.loader._BLOCK_BYTES", 2**19)
+
+
+def test_shuffled_epochs_differ_yet_hold_every_row(blob_store, place):
     rows = np.arange(50, 550)
-    epochs = [
-        np.concatenate([x for x, _ in read(
-            batches(blob_store, rows, targets(), 64, epochs=range(e, e + 1), shuffle=True, seed=3)
-        )])
-        for e in (0, 1)
-    ]  # fmt: skip
+    options = {"shuffle": True, "seed": 3}
+    epochs = []
+    for epoch in range(2):
+        dataset = batches(
+            blob_store, rows, targets(), 64, epochs=range(epoch, epoch + 1), **options
+        )
+        images = np.concatenate([x for x, _ in read(dataset)])
+        epochs.append(np.concatenate(epoch_rows(blob_store, rows, targets(), 64, epoch, **options)))
+        assert np.array_equal(images, blob_store.load(epochs[-1]))
     assert not np.array_equal(*epochs)
-    expected = np.sort(blob_store.load(rows).sum(axis=(1, 2, 3)))
-    for images in epochs:
-        assert np.array_equal(np.sort(images.sum(axis=(1, 2, 3))), expected)
+    for epoch in epochs:
+        assert np.array_equal(np.sort(epoch), rows)
 
 
-def test_a_later_epoch_is_the_same_without_the_earlier_ones(blob_store):
+def test_a_later_epoch_is_the_same_without_the_earlier_ones(blob_store, place):
     options = {"shuffle": True, "augment": Augmentation(), "seed": 5}
     rows = range(100)
     both = read(batches(blob_store, rows, targets(), 50, epochs=range(2), **options))
@@ -112,6 +93,112 @@ def test_a_later_epoch_is_the_same_without_the_earlier_ones(blob_store):
     for (x, y), (x2, y2) in zip(both[2:], second, strict=True):
         assert np.array_equal(x, x2)
         assert np.array_equal(y, y2)
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_an_epoch_is_that_of_its_rows_and_seeds(blob_store, threads):
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = threads
+    rows, augment = np.arange(300, 400), Augmentation()
+    dataset = batches(
+        *(blob_store, rows, {"image": ImageTarget(), **targets()}, 32),
+        epochs=range(4, 5), shuffle=True, augment=augment, seed=2,
+    )  # fmt: skip
+    seen = list(dataset.with_options(options))
+    order = epoch_rows(blob_store, rows, targets(), 32, 4, shuffle=True, seed=2)
+    assert [len(images) for images, _, _ in seen] == [32, 32, 32, 4]
+    for chosen, (images, values, weights) in zip(order, seen, strict=True):
+        alone = chosen[-2:]
+        expected = augment(blob_store.load(alone), augment.seeds(2, 4, alone))
+        np.testing.assert_allclose(images[-2:], expected, atol=1e-5)
+        # What the network is to draw is what it is shown.
+        assert np.array_equal(values["image"], images)
+        assert np.array_equal(weights["image"], np.ones(len(chosen)))
+        labels = targets()["stage"].encode(blob_store.table[chosen])[0]
+        assert np.array_equal(values["stage"], labels)
+
+
+class FewLabels:
+    """Labels of the rows whose numbers are given, as a target."""
+
+    size = 1
+
+    def __init__(self, *known):
+        self.known = np.array(known)
+
+    def encode(self, table):
+        number = np.array([int(name.removeprefix("blob")) for name in table["id"]])
+        return number[:, np.newaxis].astype("f4"), np.isin(number, self.known).astype("f4")
+
+
+@pytest.mark.parametrize(("fraction", "batch_size"), [(0.07, 16), (0.9, 50)])
+def test_each_batch_has_its_share_of_labels(blob_store, place, fraction, batch_size):
+    rows = np.arange(100, 500)
+    few = {"few": FewLabels(101, 250, 300, 444), "image": ImageTarget(), "loss": NoTarget()}
+    options = {"labelled_fraction": fraction, "shuffle": True}
+    shares, others = [], []
+    for epoch in range(2):
+        seen = list(
+            batches(blob_store, rows, few, batch_size, epochs=range(epoch, epoch + 1), **options)
+        )
+        expected = epoch_rows(blob_store, rows, few, batch_size, epoch, **options)
+        assert len(seen) == len(expected) == -(-len(rows) // batch_size)
+        for (images, values, weights), chosen in zip(seen, expected, strict=True):
+            known = np.isin(chosen, few["few"].known)
+            assert abs(known.sum() - fraction * len(chosen)) < 1 + 1e-6
+            assert np.array_equal(weights["few"], known)
+            assert np.array_equal(values["few"][:, 0], chosen)
+            assert np.array_equal(images, blob_store.load(chosen))
+        shares.append(np.concatenate(expected))
+        others.append(shares[-1][~np.isin(shares[-1], few["few"].known)])
+    # Labelled ones take turns, the others come once at most, and other ones in other epochs.
+    counts = [np.count_nonzero(shares[0] == row) for row in few["few"].known]
+    assert max(counts) - min(counts) <= 1
+    assert len(np.unique(others[0])) == len(others[0])
+    assert not np.array_equal(*shares)
+
+
+def test_a_share_of_labels_needs_both_kinds(blob_store):
+    rows = range(10, 20)
+    for known, message in (([1], "none of the 10 rows has"), (range(600), "none .* lacks")):
+        with pytest.raises(ValueError, match=message):
+            batches(blob_store, rows, {"few": FewLabels(*known)}, 4, labelled_fraction=0.5)
+    with pytest.raises(ValueError, match="labelled_fraction must be between 0 and 1; got 1"):
+        batches(blob_store, rows, {"few": FewLabels(10)}, 4, labelled_fraction=1)
+
+
+def test_a_network_is_traced_once(blob_store):
+    import tensorflow as tf
+
+    @tf.function
+    def step(iterator):
+        images, values, _ = next(iterator)
+        return tf.reduce_sum(images) + tf.reduce_sum(values["stage"])
+
+    dataset = batches(blob_store, range(70), targets(), 32, epochs=range(3), augment=Augmentation())
+    iterator = iter(dataset)
+    for _ in range(9):
+        step(iterator)
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_large_stores_are_not_held_in_memory(blob_store, place, monkeypatch):
+    largest = 0
+    load = type(blob_store).load
+
+    def counted(store, rows):
+        nonlocal largest
+        largest = max(largest, len(rows))
+        return load(store, rows)
+
+    monkeypatch.setattr(type(blob_store), "load", counted)
+    in_memory = sum(1 for _ in batches(blob_store, range(600), targets(), 50, shuffle=True)) == 12
+    assert in_memory
+    from astro_deepgalaxy.store import loader
+
+    assert largest == (600 if loader._IN_MEMORY_BYTES else 2**19 // (4 * 32 * 32) // 50 * 50)
 
 
 def test_no_rows_no_batches(blob_store):

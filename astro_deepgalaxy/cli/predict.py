@@ -20,7 +20,7 @@ import click
 @click.option("--strict", is_flag=True, help="Exit with 1 when any image could not be used.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def predict(model, inputs, output, engine, processes, strict, as_json):
-    """Write a catalogue of mergers from images.
+    """Write a catalogue of answers from images.
 
     MODEL is a saved model folder. INPUTS are image files (FITS, JPEG, PNG), globs, folders, or a
     table with a column 'file'. The catalogue has one row per image; a file that cannot be used
@@ -38,11 +38,11 @@ def predict(model, inputs, output, engine, processes, strict, as_json):
 
     check_table_suffix(output)
     load_keras()
-    from ..tasks.classify import MergerClassifier
+    from ..tasks.base import load_model
 
-    classifier = MergerClassifier.load(model)
-    classifier.set_params(engine=engine, processes=processes)
-    catalogue = classifier.predict(list(inputs))
+    estimator = load_model(model)
+    estimator.set_params(engine=engine, processes=processes)
+    catalogue = estimator.predict(list(inputs))
     write_table(catalogue, output)
     failed = int(((catalogue["flags"] & int(FAILED)) != 0).sum())
     if as_json:

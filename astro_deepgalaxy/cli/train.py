@@ -42,6 +42,7 @@ def train(run_file, print_config, as_json):
         click.echo(f"model: {config.output}/model")
         if card is not None:
             click.echo(summary(card))
+        if page is not None:
             click.echo(f"report: {page}")
 
 
@@ -65,53 +66,47 @@ def run(config, clock=None, sequence=None):
     page : `~pathlib.Path` or None
         The report.
     """
-    from ..evaluation import scorecard, write_report
+    from ..evaluation import evaluate, write_evaluation
     from ..io.tables import write_table
-    from ..store import split_by_group
 
     clock = clock or (lambda stage: nullcontext())
     output = Path(config.output)
     with clock("prepare the images"):
         store = _store(config, output)
-    rows, test = None, None
-    if config.training.test_fraction:
-        rows, test = split_by_group(
-            store.table["group"], config.training.test_fraction, config.training.seed
-        )
+    rows, test = _split(config, store)
     with clock("train"):
-        classifier = _classifier(config, output)
-        classifier.fit(store, rows=rows)
-        classifier.save(output / "model")
+        estimator = _estimator(config, output)
+        estimator.fit(store, rows=rows, unlabelled=config.data.unlabelled or None)
+        estimator.save(output / "model")
     if test is None:
         return None, None
     with clock("predict the groups never seen"):
-        catalogue = classifier.predict(store, rows=test)
-        labels = store.table[test]
-        _flag_times(catalogue, labels, classifier.time_scale_)
+        evaluation = evaluate(estimator, store, test)
+        catalogue, labels = evaluation.catalogue, evaluation.labels
+        if config.task == "classify":
+            _flag_times(catalogue, labels, estimator)
         for suffix in ("ecsv", "fits"):
             write_table(catalogue, output / f"catalogue.{suffix}")
     with clock("report"):
-        card = scorecard(catalogue, labels, classifier.training_median_)
-        page = write_report(
+        page = write_evaluation(
             output,
-            title="Merger times from images",
-            card=card,
-            catalogue=catalogue,
-            labels=labels,
-            training=classifier.training_,
+            evaluation,
+            title="Merger times from images" if config.task == "classify" else "Evaluation",
             sequence=sequence and sequence(catalogue, labels, lambda i: store.load(test[i])),
         )
-    return card, page
+    return evaluation.scorecard, page
 
 
-def _flag_times(catalogue, labels, scale):
+def _flag_times(catalogue, labels, classifier):
     """Flag the rows whose true time no class stands for."""
     import numpy as np
 
     from ..flags import Flag, decode_flags
 
-    time = labels["time_since_pericentre"]
-    outside = np.isfinite(time) & (scale.classify(time) < 0)
+    time = labels[classifier.time_column]
+    if time.dtype.kind in "iu":
+        return
+    outside = np.isfinite(time) & (classifier.time_scale_.classify(time) < 0)
     catalogue["flags"][outside] |= int(Flag.TIME_OUTSIDE_SCALE)
     catalogue["flag_names"] = [decode_flags(mask) for mask in catalogue["flags"]]
 
@@ -132,26 +127,62 @@ def summary(card):
 def _store(config, output):
     from ..preprocess import Recipe
     from ..preprocess.batch import preprocess_batch
-    from ..store import CutoutStore
+    from ..store.joined import open_stores
 
     data = config.data
     if data.store:
-        return CutoutStore.open(data.store)
+        return open_stores(data.store)
     recipe = Recipe.read(data.recipe) if data.recipe else Recipe.default(size=data.image_size)
     return preprocess_batch(data.labels, recipe, output / "store.zarr", processes=data.processes)
 
 
-def _classifier(config, output):
+def _estimator(config, output):
     from ..labels import TimeScale
-    from ..tasks.classify import MergerClassifier
+    from ..plugins import get_spec
 
-    return MergerClassifier(
-        config.network.backbone,
-        backbone_options=config.network.backbone_options,
-        dropout=config.network.dropout,
-        time_scale=TimeScale(**config.time.model_dump()),
-        image_size=config.data.image_size,
-        processes=config.data.processes,
-        work_folder=str(output),
-        **config.training.model_dump(exclude={"test_fraction"}),
-    )
+    factory = get_spec("task", config.task).load()
+    given = {
+        "backbone": config.network.backbone,
+        "backbone_options": config.network.backbone_options,
+        "dropout": config.network.dropout,
+        "noise": config.network.noise,
+        "image_size": config.data.image_size,
+        "processes": config.data.processes,
+        "work_folder": str(output),
+        "also": config.also or None,
+        **config.training.model_dump(exclude={"test_fraction", "target_width", "time_loss"}),
+    }
+    for name in ("labelled_fraction", "initial_weights"):
+        given[name] = given[name] or None
+    if config.task == "classify":
+        time = config.time.model_dump()
+        given |= {
+            "pooling": config.network.pooling,
+            "time_column": time.pop("column"),
+            "time_components": time.pop("components"),
+            "time_scale": TimeScale(**time),
+            "target_width": config.training.target_width,
+            "time_loss": config.training.time_loss or None,
+        }
+    unknown = set(config.options) - set(factory._get_param_names())
+    if unknown:
+        raise ValueError(
+            f"options: the task {config.task!r} has no parameter {', '.join(sorted(unknown))}; it "
+            f"has {', '.join(factory._get_param_names())}"
+        )
+    return factory(**(given | config.options))
+
+
+def _split(config, store):
+    """Rows to train on and rows of the test, which has whole groups unless images are asked for."""
+    from ..store import split_by_group
+
+    training = config.training
+    if not training.test_fraction:
+        return None, None
+    name = "id" if training.split == "image" else "group"
+    if name not in store.table.colnames:
+        raise ValueError(
+            f"{store.path}: there is no column 'group' to split by; set test_fraction = 0"
+        )
+    return split_by_group(store.table[name], training.test_fraction, training.seed)

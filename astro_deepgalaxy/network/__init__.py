@@ -1,4 +1,4 @@
-"""One network body with shared weights: encoder, heads and, later, decoder and VAE."""
+"""One network body with shared weights: encoder, classifier, decoder and latent."""
 
 from .galaxy_network import GalaxyNetwork, NetworkConfig
 

@@ -1,7 +1,30 @@
 """Network-ready images on disk, with their label table."""
 
 from .cutout_store import CutoutStore
+from .joined import JoinedStores, open_stores
 from .splits import split_by_group
-from .targets import CategoryTarget, TimeTarget, target_from_dict
+from .targets import (
+    BooleanTarget,
+    CategoryTarget,
+    ClassTarget,
+    ImageTarget,
+    NoTarget,
+    TimeTarget,
+    ValueTarget,
+    target_from_dict,
+)
 
-__all__ = ["CategoryTarget", "CutoutStore", "TimeTarget", "split_by_group", "target_from_dict"]
+__all__ = [
+    "BooleanTarget",
+    "CategoryTarget",
+    "ClassTarget",
+    "CutoutStore",
+    "ImageTarget",
+    "JoinedStores",
+    "NoTarget",
+    "TimeTarget",
+    "ValueTarget",
+    "open_stores",
+    "split_by_group",
+    "target_from_dict",
+]

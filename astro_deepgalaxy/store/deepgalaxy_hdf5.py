@@ -1,4 +1,4 @@
-"""The HDF5 layout of the original DeepGalaxy (Cai et al. 2020), written and read.
+"""Images read in the HDF5 layout of the original DeepGalaxy (Cai et al. 2020).
 
 A group ``s_{size}_m_{mass}`` for each simulation, after the size and mass ratios of its two
 galaxies, holds for each camera ``images_camera_00`` (n, y, x, 1) and ``t_myr_camera_00`` (n,):
@@ -6,6 +6,7 @@ the time of each image in Myr since the start of the run.
 """
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,43 +18,15 @@ from astropy.table import QTable
 from ..cutout import Cutout
 from ..flags import CutoutError, Flag
 from ..io import Source
-from ..jobs import atomic_path
+from .deepgalaxy_writer import LABELS, checked_image
 
-__all__ = ["DeepGalaxyFile", "group_name", "parse_group_name", "write_deepgalaxy_hdf5"]
+__all__ = ["DeepGalaxyFile", "parse_group_name"]
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 _GROUP = re.compile(f"s_{_NUMBER}_m_{_NUMBER}")
 _IMAGES = re.compile("images_(camera_([0-9]{1,6}))")
-_COLUMNS = ("group", "size_ratio", "mass_ratio", "camera", "snapshot", "time_since_start")
-
-
-def group_name(size_ratio, mass_ratio):
-    """Name of a simulation's group.
-
-    Parameters
-    ----------
-    size_ratio, mass_ratio : float
-        Ratios of the two galaxies; six significant digits are kept.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If a ratio is not positive and finite.
-
-    Examples
-    --------
-    >>> from astro_deepgalaxy.store.deepgalaxy_hdf5 import group_name
-    >>> group_name(0.25, 1)
-    's_0.25_m_1'
-    """
-    for name, value in (("size_ratio", size_ratio), ("mass_ratio", mass_ratio)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite; got {value}")
-    return f"s_{float(size_ratio):g}_m_{float(mass_ratio):g}"
+# Images in [0, 1] have been stretched by whoever rendered them, like a picture.
+_FLAGS = Flag.PICTURE | Flag.NO_WCS
 
 
 def parse_group_name(name):
@@ -80,130 +53,13 @@ def parse_group_name(name):
     return ratios
 
 
-def write_deepgalaxy_hdf5(path, images, labels, dtype="float16"):
-    """Write images in the layout of the original DeepGalaxy.
-
-    One image is in memory at a time. The file appears whole or not at all.
-
-    Parameters
-    ----------
-    path : str or `~pathlib.Path`
-        File to write.
-    images : iterable of array_like
-        Images (y, x) or (y, x, 1) in [0, 1], all of one shape, in the order of the labels; a
-        generator will do.
-    labels : `~astropy.table.Table`
-        A row per image, in any order, with the columns ``group``, ``size_ratio``,
-        ``mass_ratio``, ``camera``, ``snapshot`` and ``time_since_start`` (Myr since the start of
-        the run).
-    dtype : {"float16", "uint8"}
-        Type of the pixels in the file; as uint8, 255 stands for 1.
-
-    Raises
-    ------
-    ValueError
-        If a column or an image is missing, an image is not such an image (the message names its
-        row), two simulations have the same ratios, or times do not grow with the snapshot.
-    """
-    if dtype not in ("float16", "uint8"):
-        raise ValueError(f"dtype must be 'float16' or 'uint8'; got {dtype!r}")
-    places, times = _plan(labels)
-    shape, written = None, 0
-    # A chunk is an image and is written once: a cache in each dataset would only fill the memory.
-    with atomic_path(path) as partial, h5py.File(partial, "w", rdcc_nbytes=0) as file:
-        for written, image in enumerate(images, 1):
-            if written > len(places):
-                raise ValueError(f"{path}: more images than the {len(places)} rows of labels")
-            pixels = _checked(image, f"row {written - 1}", shape)
-            if shape is None:
-                shape = pixels.shape
-                _make_datasets(file, times, shape, dtype)
-            name, index = places[written - 1]
-            file[name][index, :, :, 0] = np.rint(255 * pixels) if dtype == "uint8" else pixels
-        if written < len(places):
-            raise ValueError(f"{path}: {written} images for {len(places)} rows of labels")
-
-
-def _plan(labels):
-    """Where the image of each row goes (dataset, index), and the times of each (group, camera)."""
-    missing = [name for name in _COLUMNS if name not in labels.colnames]
-    if missing or len(labels) == 0:
-        what = f"the column {missing[0]!r} is missing" if missing else "there are no rows"
-        raise ValueError(f"labels: {what}; the columns are {labels.colnames}")
-    for name in _COLUMNS:
-        if np.any(getattr(labels[name], "mask", False)):
-            raise ValueError(f"labels: the column {name!r} has gaps")
-    simulations, names = {}, {}
-    for group, size, mass in zip(*(labels[name] for name in _COLUMNS[:3]), strict=True):
-        group, name = str(group), group_name(float(size), float(mass))
-        if simulations.setdefault(name, group) != group:
-            raise ValueError(
-                f"the simulations {simulations[name]!r} and {group!r} have the same size and mass "
-                f"ratios: the layout has room for only one {name}"
-            )
-        if names.setdefault(group, name) != name:
-            raise ValueError(f"the simulation {group!r} is both {names[group]} and {name}")
-    time = u.Quantity(labels["time_since_start"], u.Myr).value
-    snapshot = np.asarray(labels["snapshot"], dtype=int)
-    camera = np.asarray(labels["camera"], dtype=int)
-    if camera.min() < 0 or not np.isfinite(time).all():
-        raise ValueError("labels: cameras must not be negative, and times must be finite")
-    rows = {}
-    for row in np.lexsort((snapshot, camera)):
-        rows.setdefault((names[str(labels["group"][row])], int(camera[row])), []).append(row)
-    places, times = [None] * len(labels), {}
-    for (name, number), here in rows.items():
-        times[name, number] = time[here]
-        if (np.diff(snapshot[here]) < 1).any() or (np.diff(time[here]) <= 0).any():
-            raise ValueError(
-                f"labels: {name}, camera {number}: each snapshot must stand in one row, and times "
-                "must grow with its number"
-            )
-        for index, row in enumerate(here):
-            places[row] = f"{name}/images_camera_{number:02d}", index
-    return places, times
-
-
-def _make_datasets(file, times, shape, dtype):
-    for (name, camera), values in times.items():
-        group = file.require_group(name)
-        group.create_dataset(f"t_myr_camera_{camera:02d}", data=values)
-        group.create_dataset(
-            f"images_camera_{camera:02d}",
-            shape=(len(values), *shape, 1),
-            dtype=dtype,
-            chunks=(1, *shape, 1),
-            shuffle=True,
-            compression="gzip",
-        )
-
-
-def _checked(image, what, shape=None):
-    """An image as float32 (y, x); ValueError if it is none in [0, 1] or of another shape."""
-    try:
-        pixels = np.asarray(image, dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{what}: not an image: {error}") from error
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    if pixels.ndim != 2 or 0 in pixels.shape or shape not in (None, pixels.shape):
-        expected = "(y, x)" if shape is None else f"{shape} like the first"
-        raise ValueError(f"{what}: the image must be {expected}; got the shape {pixels.shape}")
-    # Written so that NaN is refused too.
-    if not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise ValueError(
-            f"{what}: pixels must be finite and in [0, 1]; they reach from {pixels.min():g} to "
-            f"{pixels.max():g}"
-        )
-    return pixels
-
-
 class DeepGalaxyFile:
     """A file in the layout of the original DeepGalaxy, opened for reading.
 
-    Images are read when they are asked for. Groups with other names are ignored. Files that lead
-    to other files (soft and external links, external and virtual datasets) are refused, as they
-    could show what is not theirs.
+    It reads like a `~astro_deepgalaxy.store.CutoutStore`, so that networks can be trained on it
+    as it is. Images are read when they are asked for. Groups with other names are ignored. Files
+    that lead to other files (soft and external links, external and virtual datasets) are refused,
+    as they could show what is not theirs.
 
     Parameters
     ----------
@@ -218,6 +74,12 @@ class DeepGalaxyFile:
         A row per image, by simulation, camera and time: ``id``, ``group``, ``size_ratio``,
         ``mass_ratio``, ``camera``, ``snapshot`` (rank of the time in the simulation) and
         ``time_since_start`` in Myr.
+    table : `~astropy.table.QTable`
+        The labels with the columns that a store has beside them.
+    shard_rows : int
+        Images that are best read together: those of one camera.
+    attributes : dict
+        Empty: no recipe made the images.
 
     Raises
     ------
@@ -242,6 +104,9 @@ class DeepGalaxyFile:
                 f"{self.path}: no images in the layout of DeepGalaxy: groups s_{{size}}_m_{{mass}} "
                 "with datasets images_camera_00 and t_myr_camera_00"
             )
+        self.shard_rows = max(len(camera.times) for camera in cameras)
+        self.attributes = {}
+        self._shapes = {camera.dataset: (*camera.shape, 1) for camera in cameras}
         self._make_rows(sorted(cameras))
 
     def _make_rows(self, cameras):
@@ -249,7 +114,7 @@ class DeepGalaxyFile:
         for camera in cameras:
             group_times.setdefault(camera.group, []).append(camera.times)
         group_times = {group: np.unique(np.concatenate(t)) for group, t in group_times.items()}
-        columns = {name: [] for name in ("id", *_COLUMNS)}
+        columns = {name: [] for name in ("id", *LABELS)}
         self._sources = []
         for camera in cameras:
             order = np.argsort(camera.times, kind="stable")
@@ -267,6 +132,20 @@ class DeepGalaxyFile:
         columns["snapshot"] = np.concatenate(columns["snapshot"])
         columns["time_since_start"] = np.concatenate(columns["time_since_start"]) * u.Myr
         self.labels = QTable(columns)
+        n = len(self)
+        self.table = QTable(
+            {
+                "id": self.labels["id"],
+                "file": [str(self.path)] * n,
+                "flags": np.full(n, int(_FLAGS), dtype=np.int32),
+                "reason": [""] * n,
+                "missing_fraction": np.zeros(n, dtype=np.float32),
+                "ra": np.full(n, np.nan) * u.deg,
+                "dec": np.full(n, np.nan) * u.deg,
+                "cd": np.full((n, 4), np.nan) * u.deg,
+                **{name: self.labels[name] for name in LABELS},
+            }
+        )
 
     def __len__(self):
         return len(self._sources)
@@ -274,6 +153,56 @@ class DeepGalaxyFile:
     def __repr__(self):
         groups = len(set(self.labels["group"]))
         return f"<DeepGalaxyFile {str(self.path)!r}: {len(self)} images of {groups} simulations>"
+
+    @property
+    def image_shape(self):
+        """Shape of an image, (y, x, 1).
+
+        Raises
+        ------
+        ValueError
+            If the images have several shapes.
+        """
+        (first, shape), *others = self._shapes.items()
+        for name, other in others:
+            if other != shape:
+                raise ValueError(
+                    f"{self.path}: the images of {first} are {shape[:2]} and those of {name} "
+                    f"{other[:2]}; give the file to 'astro-deepgalaxy preprocess', which brings "
+                    "them to one size"
+                )
+        return shape
+
+    def load(self, rows):
+        """Read some images into memory.
+
+        Parameters
+        ----------
+        rows : array_like of int
+            Row numbers, in any order.
+
+        Returns
+        -------
+        numpy.ndarray
+            Images (row, y, x, 1) in [0, 1], float32.
+
+        Raises
+        ------
+        ~astro_deepgalaxy.flags.CutoutError
+            If one is damaged or not in [0, 1]; preprocessing the file flags such images.
+        """
+        sources = [self._sources[row] for row in np.asarray(rows, dtype=int)]
+        out = np.empty((len(sources), *self.image_shape), dtype=np.float32)
+        by_camera = {}
+        for place, source in enumerate(sources):
+            by_camera.setdefault(source.dataset, []).append((source.index, place))
+        for name, wanted in by_camera.items():
+            with _opened(self.path, name) as stored:
+                # A chunk may hold pieces of many images: it is better unpacked only once.
+                images = stored[()] if 4 * len(wanted) > len(stored) else stored
+                for index, place in sorted(wanted):
+                    out[place, :, :, 0] = _pixels(images[index], sources[place].title)
+        return out
 
     def image(self, row):
         """Read an image.
@@ -313,26 +242,41 @@ class _StoredImage(Source):
     dataset: str = ""
     index: int = 0
 
+    @property
+    def title(self):
+        return f"{self.file}: {self.dataset}, image {self.index}"
+
     def pixels(self):
-        what = f"{self.file}: {self.dataset}, image {self.index}"
-        try:
-            # Opened for each image: the source can be sent to another process.
-            with h5py.File(self.file, "r") as file:
-                image = file[self.dataset][self.index]
-        except (OSError, RuntimeError, KeyError, IndexError, ValueError) as error:
-            raise CutoutError(" ".join(f"{what}: cannot be read: {error}".split())) from error
-        if image.dtype == np.uint8:
-            image = image.astype(np.float32) / 255
-        try:
-            return _checked(image, what)
-        except ValueError as error:
-            raise CutoutError(str(error)) from error
+        # Opened for each image: the source can be sent to another process.
+        with _opened(self.file, self.dataset, f", image {self.index}") as stored:
+            return _pixels(stored[self.index], self.title)
 
     def read(self):
-        # Images in [0, 1] have been stretched by whoever rendered them, like a picture.
-        flags = Flag.PICTURE | Flag.NO_WCS
-        image = Cutout(self.pixels(), id=self.id, file=self.file, flags=flags)
+        image = Cutout(self.pixels(), id=self.id, file=self.file, flags=_FLAGS)
         return Source(self.id, self.file, image, self.ra, self.dec, self.redshift).read()
+
+
+@contextmanager
+def _opened(path, dataset, part=""):
+    """A dataset to read from; what goes wrong meanwhile is a CutoutError."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file[dataset]
+    except CutoutError:
+        raise
+    except (OSError, RuntimeError, KeyError, IndexError, ValueError) as error:
+        message = f"{path}: {dataset}{part}: cannot be read: {error}"
+        raise CutoutError(" ".join(message.split())) from error
+
+
+def _pixels(stored, what):
+    """An image of a file as float32 (y, x); CutoutError if it cannot be used."""
+    if stored.dtype == np.uint8:
+        stored = stored.astype(np.float32) / 255
+    try:
+        return checked_image(stored, what)
+    except ValueError as error:
+        raise CutoutError(str(error)) from error
 
 
 @dataclass(frozen=True, order=True)
@@ -343,6 +287,7 @@ class _Camera:
     camera: int
     suffix: str  # as it is written, such as camera_00
     times: np.ndarray
+    shape: tuple[int, int]  # of an image, (y, x)
 
     @property
     def dataset(self):
@@ -386,7 +331,9 @@ def _cameras(name, group):
         if not np.isfinite(values).all():
             raise ValueError(f"{times} has times that are not finite")
         if len(values):
-            yield _Camera(*parse_group_name(name), name, int(match[2]), match[1], values)
+            yield _Camera(
+                *parse_group_name(name), name, int(match[2]), match[1], values, shape[1:3]
+            )
 
 
 def _shape_and_dtype(dataset, name):

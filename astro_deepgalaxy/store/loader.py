@@ -1,12 +1,17 @@
 """Batches for training, from a store to `tf.data`."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from .augment import Augmentation
+from .targets import NoTarget
 
-__all__ = ["batches"]
+__all__ = ["batches", "epoch_rows"]
 
 _IN_MEMORY_BYTES = 2**30
+_BLOCK_BYTES = 2**28  # read at once of a selection that does not fit
+_MIXED_SHARDS = 8  # whose images are mixed with each other then, at least
 
 
 def batches(
@@ -19,6 +24,7 @@ def batches(
     shuffle=False,
     augment=None,
     seed=0,
+    labelled_fraction=None,
 ):
     """Batches of images with their targets, one epoch after the other.
 
@@ -27,13 +33,16 @@ def batches(
 
     Parameters
     ----------
-    store : CutoutStore
-        Where the images are. Small selections are read into memory once; of larger ones, some
-        shards at a time.
+    store : CutoutStore or JoinedStores
+        Where the images are, or what reads like one (`~astro_deepgalaxy.store.open_stores`).
+        Selections of up to 1 GiB are read into memory once; of larger ones, some shards at a
+        time, ahead of their use.
     rows : array_like of int
         Row numbers.
     targets : dict of str to target
-        What each output of the network learns (`~astro_deepgalaxy.store.TimeTarget`, ...).
+        What each output of the network learns (`~astro_deepgalaxy.store.TimeTarget`, ...). A
+        target with ``of_image`` true is the image itself as it is given to the network, with
+        the weight 1.
     batch_size : int
         Images in a batch; the last one of an epoch is smaller.
     epochs : range
@@ -44,6 +53,10 @@ def batches(
         Random changes to the images.
     seed : int
         Seed of the order and the augmentation.
+    labelled_fraction : float, optional
+        Share of each batch that has a label for one of the targets, in (0, 1). An epoch has as
+        many images as without it: labelled ones come again as often as needed, and as others
+        are left out for that, only several epochs have each of them.
 
     Returns
     -------
@@ -53,51 +66,162 @@ def batches(
     Raises
     ------
     ValueError
-        If there are no rows.
+        If there are no rows, or none with a label, or none without one, where a share of labelled
+        ones is asked for.
     """
     import tensorflow as tf
 
     rows = np.asarray(rows, dtype=int)
-    if len(rows) == 0:
-        raise ValueError(f"{store.path}: no rows to make batches of")
-    table = store.table[rows]
-    encoded = {name: target.encode(table) for name, target in targets.items()}
-    image_bytes = 4 * int(np.prod(store.image_shape))
-    memory = store.load(rows) if len(rows) * image_bytes <= _IN_MEMORY_BYTES else None
-    augment = augment or Augmentation(flip=False, shift=0, noise=0, brightness=0)
-    changes = augment != Augmentation(flip=False, shift=0, noise=0, brightness=0)
+    encoded = _encode(store, rows, targets)
+    of_image = [name for name in targets if name not in encoded]
+    order = _Order(store, rows, targets, encoded, batch_size, shuffle, seed, labelled_fraction)
+    memory = store.load(rows) if order.in_memory else None
+    changes = augment is not None and augment != Augmentation.none()
 
     def generate():
         for epoch in epochs:
-            rng = np.random.default_rng([seed, epoch])
-            order = _order(rows, store.shard_rows, rng, shuffle, whole=memory is not None)
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                images = store.load(rows[chosen]) if memory is None else memory[chosen]
+            parts = order.batches(epoch)
+            read = _read(store, rows, parts) if memory is None else map(memory.__getitem__, parts)
+            for chosen, images in zip(parts, read, strict=True):
                 yield (
-                    augment(images, rng) if changes else images,
+                    images,
                     {name: values[chosen] for name, (values, _) in encoded.items()},
                     {name: weights[chosen] for name, (_, weights) in encoded.items()},
+                    Augmentation.seeds(seed, epoch, rows[chosen]),
                 )
+
+    def finish(images, values, weights, seeds):
+        if changes:
+            images = augment(images, seeds)
+        one = tf.ones(tf.shape(images)[0])
+        return (
+            images,
+            values | dict.fromkeys(of_image, images),
+            weights | dict.fromkeys(of_image, one),
+        )
 
     signature = (
         tf.TensorSpec((None, *store.image_shape), tf.float32),
-        {name: tf.TensorSpec((None, target.size), tf.float32) for name, target in targets.items()},
-        {name: tf.TensorSpec((None,), tf.float32) for name in targets},
+        {name: tf.TensorSpec((None, v.shape[1]), tf.float32) for name, (v, _) in encoded.items()},
+        {name: tf.TensorSpec((None,), tf.float32) for name in encoded},
+        tf.TensorSpec((None, 2), tf.int64),
     )
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return data.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
-def _order(rows, shard_rows, rng, shuffle, whole):
-    """Order of an epoch as positions in `rows`; mixed within a few shards if not in memory."""
-    if not shuffle:
-        return np.arange(len(rows))
-    if whole:
-        return rng.permutation(len(rows))
-    shards = rows // shard_rows
-    mixed = rng.permutation(np.unique(shards))
-    order = []
-    for start in range(0, len(mixed), 8):
-        here = np.flatnonzero(np.isin(shards, mixed[start : start + 8]))
-        order.append(rng.permutation(here))
-    return np.concatenate(order)
+def epoch_rows(
+    store, rows, targets, batch_size, epoch, *, shuffle=False, seed=0, labelled_fraction=None
+):
+    """The rows of each batch of an epoch of `batches`, to name the images of one.
+
+    Parameters
+    ----------
+    store, rows, targets, batch_size, shuffle, seed, labelled_fraction
+        As given to `batches`.
+    epoch : int
+        Number of the epoch.
+
+    Returns
+    -------
+    list of numpy.ndarray of int
+        Row numbers of the store, batch by batch.
+
+    Raises
+    ------
+    ValueError
+        As `batches`.
+    """
+    rows = np.asarray(rows, dtype=int)
+    encoded = {} if labelled_fraction is None else _encode(store, rows, targets)
+    order = _Order(store, rows, targets, encoded, batch_size, shuffle, seed, labelled_fraction)
+    return [rows[chosen] for chosen in order.batches(epoch)]
+
+
+def _encode(store, rows, targets):
+    """Values and weights of the targets that come from the label table."""
+    table = store.table[rows]
+    return {
+        name: target.encode(table)
+        for name, target in targets.items()
+        if not getattr(target, "of_image", False)
+    }
+
+
+class _Order:
+    """Which images, as positions in the rows, make up each batch of an epoch."""
+
+    def __init__(self, store, rows, targets, encoded, batch_size, shuffle, seed, labelled_fraction):
+        if len(rows) == 0:
+            raise ValueError(f"{store.path}: no rows to make batches of")
+        self.n, self.batch_size, self.shuffle, self.seed = len(rows), batch_size, shuffle, seed
+        image_bytes = 4 * int(np.prod(store.image_shape))
+        self.in_memory = self.n * image_bytes <= _IN_MEMORY_BYTES
+        self.shards = rows // store.shard_rows
+        self.mixed = max(_MIXED_SHARDS, _BLOCK_BYTES // (image_bytes * store.shard_rows))
+        self.fraction = labelled_fraction
+        if labelled_fraction is None:
+            return
+        if not 0 < labelled_fraction < 1:
+            raise ValueError(f"labelled_fraction must be between 0 and 1; got {labelled_fraction}")
+        labelled = np.zeros(self.n, dtype=bool)
+        labels = [name for name in encoded if not isinstance(targets[name], NoTarget)]
+        for name in labels:
+            labelled |= encoded[name][1] > 0
+        self.labelled, self.others = np.flatnonzero(labelled), np.flatnonzero(~labelled)
+        if len(self.labelled) == 0 or len(self.others) == 0:
+            which = "has" if len(self.labelled) == 0 else "lacks"
+            raise ValueError(
+                f"{store.path}: labelled_fraction mixes images with and without labels, but none "
+                f"of the {self.n} rows {which} a label for {', '.join(labels)}; leave it out"
+            )
+
+    def batches(self, epoch):
+        """Positions of the images of each batch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        starts = range(0, self.n, self.batch_size)
+        if self.fraction is None:
+            order = self._mix(np.arange(self.n), rng)
+            return [order[start : start + self.batch_size] for start in starts]
+        # Spread evenly, so that each batch has its share to within one image.
+        labelled = np.diff(np.floor(np.arange(self.n + 1) * self.fraction + 1e-9)) > 0
+        order = np.empty(self.n, dtype=int)
+        order[labelled] = self._repeat(self.labelled, labelled.sum(), rng)
+        order[~labelled] = self._repeat(self.others, (~labelled).sum(), rng)
+        parts = [order[start : start + self.batch_size] for start in starts]
+        return [rng.permutation(part) for part in parts] if self.shuffle else parts
+
+    def _repeat(self, positions, n, rng):
+        """So many of some positions, each coming again only when all have come."""
+        rounds = [self._mix(positions, rng) for _ in range(-(-n // len(positions)))]
+        return np.concatenate([positions[:0], *rounds])[:n]
+
+    def _mix(self, positions, rng):
+        """Some positions in a new order; if not in memory, mixed within a few shards."""
+        if not self.shuffle:
+            return positions
+        if self.in_memory:
+            return rng.permutation(positions)
+        shards = self.shards[positions]
+        mixed = rng.permutation(np.unique(shards))
+        windows = [mixed[start : start + self.mixed] for start in range(0, len(mixed), self.mixed)]
+        return np.concatenate([rng.permutation(positions[np.isin(shards, w)]) for w in windows])
+
+
+def _read(store, rows, parts):
+    """Images of each batch, read many batches at a time while earlier ones are used."""
+    batch_bytes = 4 * int(np.prod(store.image_shape)) * len(parts[0])
+    size = max(1, _BLOCK_BYTES // batch_bytes)
+    blocks = [parts[start : start + size] for start in range(0, len(parts), size)]
+
+    def load(block):
+        wanted, places = np.unique(np.concatenate(block), return_inverse=True)
+        return store.load(rows[wanted]), np.split(places, np.cumsum([len(p) for p in block])[:-1])
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(load, blocks[0])
+        for following in [*blocks[1:], None]:
+            images, places = ahead.result()
+            if following is not None:
+                ahead = pool.submit(load, following)
+            yield from (images[place] for place in places)

@@ -1,6 +1,7 @@
 """From columns of the label table to what a network learns to output."""
 
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from astropy import units as u
@@ -8,7 +9,16 @@ from scipy.special import ndtr
 
 from ..labels import TimeScale
 
-__all__ = ["CategoryTarget", "TimeTarget", "target_from_dict"]
+__all__ = [
+    "BooleanTarget",
+    "CategoryTarget",
+    "ClassTarget",
+    "ImageTarget",
+    "NoTarget",
+    "TimeTarget",
+    "ValueTarget",
+    "target_from_dict",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,10 @@ class TimeTarget:
     column : str
         Column of the label table.
     """
+
+    kind: ClassVar[str] = "time"
+    activation: ClassVar[str] = "softmax"
+    loss: ClassVar[str] = "categorical_crossentropy"
 
     scale: TimeScale = field(default_factory=TimeScale)
     width: float = 15.0
@@ -71,7 +85,7 @@ class TimeTarget:
 
     def to_dict(self):
         """The target as plain data, for `target_from_dict`."""
-        return {"kind": "time", **asdict(self)}
+        return {"kind": self.kind, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,10 @@ class CategoryTarget:
     column : str
         Column of the label table.
     """
+
+    kind: ClassVar[str] = "category"
+    activation: ClassVar[str] = "softmax"
+    loss: ClassVar[str] = "categorical_crossentropy"
 
     values: tuple[str, ...]
     column: str
@@ -115,7 +133,190 @@ class CategoryTarget:
 
     def to_dict(self):
         """The target as plain data, for `target_from_dict`."""
-        return {"kind": "category", "values": list(self.values), "column": self.column}
+        return {"kind": self.kind, "values": list(self.values), "column": self.column}
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """Times or class numbers as whole numbers, for the sparse loss of Cai et al. (2020).
+
+    Attributes
+    ----------
+    n : int
+        Number of classes.
+    column : str
+        Column of the label table: class numbers, or times if there is a `scale`.
+    scale : TimeScale, optional
+        What the classes mean.
+    """
+
+    kind: ClassVar[str] = "class"
+    activation: ClassVar[str] = "softmax"
+    loss: ClassVar[str] = "sparse_categorical_crossentropy"
+
+    n: int
+    column: str
+    scale: TimeScale | None = None
+
+    @property
+    def size(self):
+        """Number of outputs."""
+        return self.n
+
+    def encode(self, table):
+        """Targets and weights of the rows of a label table.
+
+        Parameters
+        ----------
+        table : `~astropy.table.QTable`
+            Label table.
+
+        Returns
+        -------
+        targets : numpy.ndarray
+            Class numbers (row, 1), float32; zero where the label is missing.
+        weights : numpy.ndarray
+            1 where there is a class, else 0; (row,) float32.
+
+        Raises
+        ------
+        ValueError
+            If a class number is not one of the classes.
+        """
+        if self.scale is not None:
+            classes = self.scale.classify(u.Quantity(table[self.column]))
+        else:
+            classes = np.ma.filled(np.ma.asarray(table[self.column]).astype(int), -1)
+            wrong = (classes < -1) | (classes >= self.n)
+            if wrong.any():
+                raise ValueError(
+                    f"the label column {self.column!r} has the class {int(classes[wrong][0])}, "
+                    f"and the time scale has the classes 0 to {self.n - 1} (-1 is unknown)"
+                )
+        known = classes >= 0
+        return np.where(known, classes, 0)[:, np.newaxis].astype(np.float32), known.astype("f4")
+
+    def to_dict(self):
+        """The target as plain data, for `target_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class BooleanTarget:
+    """A column of yes or no as a probability.
+
+    Attributes
+    ----------
+    column : str
+        Column of the label table; masked where it is not known.
+    """
+
+    kind: ClassVar[str] = "boolean"
+    activation: ClassVar[str] = "sigmoid"
+    loss: ClassVar[str] = "binary_crossentropy"
+    size: ClassVar[int] = 1
+
+    column: str
+
+    def encode(self, table):
+        """Targets (row, 1) and weights (row,) of the rows of a label table, both float32."""
+        values = np.ma.asarray(table[self.column])
+        known = ~np.ma.getmaskarray(values)
+        return (
+            values.filled(0).astype(np.float32)[:, np.newaxis],
+            known.astype(np.float32),
+        )
+
+    def to_dict(self):
+        """The target as plain data, for `target_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ValueTarget:
+    """A number, or its logarithm, of which the network learns the density: a Gaussian mixture.
+
+    Attributes
+    ----------
+    column : str
+        Column of the label table.
+    components : int
+        Gaussians of the mixture.
+    centre, scale : float
+        The network sees ``(value - centre) / scale``, which should be of order one.
+    log : bool
+        Whether the value is the decimal logarithm of the column.
+    unit : str
+        Unit of the column; empty when there is none.
+    """
+
+    kind: ClassVar[str] = "value"
+    activation: ClassVar[str] = "linear"
+    loss: ClassVar[str] = "mixture_density"
+
+    column: str
+    components: int = 3
+    centre: float = 0.0
+    scale: float = 1.0
+    log: bool = False
+    unit: str = ""
+
+    @property
+    def size(self):
+        """Number of outputs: weight, mean and width of each Gaussian."""
+        return 3 * self.components
+
+    def encode(self, table):
+        """Targets (row, 1) and weights (row,) of the rows of a label table, both float32."""
+        values = np.ma.filled(u.Quantity(table[self.column], self.unit or None).value, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = ((np.log10(values) if self.log else values) - self.centre) / self.scale
+        known = np.isfinite(values)
+        return (
+            np.where(known, values, 0)[:, np.newaxis].astype(np.float32),
+            known.astype(np.float32),
+        )
+
+    def to_dict(self):
+        """The target as plain data, for `target_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ImageTarget:
+    """The image itself, as it is given to the network.
+
+    Attributes
+    ----------
+    loss : str
+        "mean_absolute_error" or "mean_squared_error".
+    """
+
+    kind: ClassVar[str] = "image"
+    of_image: ClassVar[bool] = True
+
+    loss: str = "mean_absolute_error"
+
+    def to_dict(self):
+        """The target as plain data, for `target_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class NoTarget:
+    """Nothing: the output is itself a loss, as the divergence of a latent is."""
+
+    kind: ClassVar[str] = "none"
+    loss: ClassVar[str] = "value"
+    size: ClassVar[int] = 1
+
+    def encode(self, table):
+        """Zeros (row, 1) and ones (row,), both float32."""
+        return np.zeros((len(table), 1), dtype=np.float32), np.ones(len(table), dtype=np.float32)
+
+    def to_dict(self):
+        """The target as plain data, for `target_from_dict`."""
+        return {"kind": self.kind}
 
 
 def target_from_dict(data):
@@ -128,7 +329,8 @@ def target_from_dict(data):
 
     Returns
     -------
-    TimeTarget or CategoryTarget
+    target
+        One of the classes of this module.
 
     Raises
     ------
@@ -137,8 +339,24 @@ def target_from_dict(data):
     """
     data = dict(data)
     kind = data.pop("kind", None)
-    if kind == "time":
-        return TimeTarget(**(data | {"scale": TimeScale(**data["scale"])}))
-    if kind == "category":
-        return CategoryTarget(**(data | {"values": tuple(data["values"])}))
-    raise ValueError(f"unknown kind of target {kind!r}; known are 'time' and 'category'")
+    if kind not in _KINDS:
+        raise ValueError(f"unknown kind of target {kind!r}; known are {', '.join(_KINDS)}")
+    if isinstance(data.get("scale"), dict):
+        data["scale"] = TimeScale(**data["scale"])
+    if "values" in data:
+        data["values"] = tuple(data["values"])
+    return _KINDS[kind](**data)
+
+
+_KINDS = {
+    target.kind: target
+    for target in (
+        TimeTarget,
+        CategoryTarget,
+        ClassTarget,
+        BooleanTarget,
+        ValueTarget,
+        ImageTarget,
+        NoTarget,
+    )
+}

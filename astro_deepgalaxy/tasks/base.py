@@ -6,21 +6,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from astropy import units as u
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from tqdm.auto import tqdm
 
-from ..flags import FAILED, Flag
+from ..flags import Flag
 from ..plugins import get_spec, provider
 from ..preprocess import Recipe
-from ..store import CutoutStore, split_by_group
-from ..store.augment import Augmentation
-from ..trainers import TrainingJob
-from .catalogue import build_catalogue
-from .model_folder import read_model, write_model
+from ..store.joined import JoinedStores
+from .catalogue import about_table, build_catalogue
+from .inputs import as_store, prepared
+from .model_folder import read_config, read_model, write_model
+from .training_plan import training_job
 
-__all__ = ["NetworkTask"]
+__all__ = ["NetworkTask", "load_model"]
 
 _PREDICTION_BATCH = 64
 
@@ -29,8 +27,9 @@ class NetworkTask(BaseEstimator):
     """Base of the estimators. A subclass names its task and turns outputs into columns.
 
     A subclass stores the parameters of its constructor under their names, among them
-    ``backbone, backbone_options, recipe, image_size, epochs, batch_size, learning_rate, dropout,
-    validation_fraction, augment, trainer, trainer_options, engine, processes, seed, work_folder,
+    ``backbone, backbone_options, recipe, image_size, epochs, batch_size, learning_rate,
+    optimizer, dropout, noise, validation_fraction, split, augment, also, labelled_fraction,
+    initial_weights, freeze, trainer, trainer_options, engine, processes, seed, work_folder,
     progress``.
     """
 
@@ -40,24 +39,50 @@ class NetworkTask(BaseEstimator):
         """What each output learns from the usable rows of a label table: {output: target}."""
         raise NotImplementedError
 
-    def _columns(self, outputs):
-        """Columns (a dict) and flags (an array) for outputs of the network, {output: array}."""
+    def _losses(self):
+        """Losses of outputs that are not those of their targets, by name."""
+        return {}
+
+    def _loss_weights(self):
+        """Weight of the loss of each output that is not 1."""
+        return {}
+
+    def _warm_up(self):
+        """Epochs over which the weight of an output's loss grows from zero."""
+        return {}
+
+    def _network(self):
+        """Fields of the `NetworkConfig` that the task needs beside the outputs."""
+        return {}
+
+    def _reads(self):
+        """Outputs of the network from which the columns are made."""
         raise NotImplementedError
+
+    def _columns(self, images, outputs):
+        """Columns (a dict) and flags (an array) for images and their outputs, {output: array}."""
+        raise NotImplementedError
+
+    def _answers(self, engine, images):
+        """Outputs for a batch of images."""
+        return engine.predict(images)
 
     def _meta(self):
         """Entries of the catalogue's meta that explain the columns."""
-        raise NotImplementedError
+        return {}
+
+    def _after_fit(self, store, job):
+        """What is learned from images beside the training set once the network is trained."""
 
     def _fitted_state(self):
         """JSON data, beside the network, that `_restore` needs."""
-        raise NotImplementedError
+        return {}
 
     def _restore(self, state):
         """Set the fitted attributes from `_fitted_state`."""
-        raise NotImplementedError
 
-    def fit(self, cutouts, labels=None, rows=None):
-        """Train on labelled images.
+    def fit(self, cutouts, labels=None, rows=None, unlabelled=None):
+        """Train on images.
 
         Parameters
         ----------
@@ -68,6 +93,9 @@ class NetworkTask(BaseEstimator):
             Labels of raw images, one row each in the same order.
         rows : array_like of int, optional
             Rows of a store to use; all by default.
+        unlabelled : CutoutStore, path, or anything that `predict` takes, or array of int, optional
+            More images, or more rows of the store, of which no label is used; they teach the
+            tasks that need none.
 
         Returns
         -------
@@ -82,16 +110,34 @@ class NetworkTask(BaseEstimator):
             **({"progress": self.progress} if self.trainer == "local" else {}),
             **(self.trainer_options or {}),
         )
+        self.others_, tasks = {}, [(self, 1.0)]
+        for name, options in (self.also or {}).items():
+            options = dict(options)
+            weight = float(options.pop("weight", 1.0))
+            self.others_[name] = get_spec("task", name).load()(**options)
+            tasks.append((self.others_[name], weight))
         with ExitStack() as stack:
             if self.work_folder is None:
                 work = stack.enter_context(tempfile.TemporaryDirectory(prefix="deepgalaxy-"))
             else:
                 work = self.work_folder
             work = Path(work)
-            store = self._as_store(cutouts, labels, work)
-            job = self._job(store, rows, work)
+            recipe = self.recipe or Recipe.default(size=self.image_size)
+            spill = {"processes": self.processes, "progress": self.progress}
+            store = as_store(cutouts, recipe, work / "store.zarr", labels, **spill)
+            more = np.array([], dtype=int)
+            if np.asarray(unlabelled).dtype.kind in "iu":
+                more = np.asarray(unlabelled)
+            elif unlabelled is not None:
+                others = as_store(unlabelled, recipe, work / "unlabelled.zarr", **spill)
+                more = np.arange(len(others)) + len(store)
+                rows = np.arange(len(store)) if rows is None else rows
+                store = JoinedStores([store, others])
+            job = training_job(tasks, store, rows, more, work)
             result = trainer.fit(job)
             self._take(store, job, result)
+            for task, _ in tasks:
+                task._after_fit(store, job)
         return self
 
     def predict(self, inputs, rows=None):
@@ -117,17 +163,65 @@ class NetworkTask(BaseEstimator):
             If the inputs name no image at all, or a store has another recipe.
         """
         self._check_fitted()
-        engine = self._running_engine()
-        about = {name: [] for name in ("id", "file", "ra", "dec", "flags", "reason")}
-        parts, part_rows, images = [], [], []
+        return self._catalogue(inputs, rows, lambda _, *answers: self._columns(*answers))
 
-        def flush():
-            if images:
-                parts.append(self._columns(engine.predict(np.stack(images))))
-                images.clear()
+    def _catalogue(self, inputs, rows, columns):
+        """The table of ``columns(about, images, outputs)``, which are as those of `_columns`."""
+        about, filled, parts = [], [], []
+        for new, where, images, outputs in self._answered(inputs, self._reads(), rows):
+            filled.append(where + len(about))
+            about += new
+            parts.append(columns([new[i] for i in where], images, outputs))
+        if not any(len(where) for where in filled):
+            parts = [columns([], *self._nothing())]
+        filled = np.concatenate([np.array([], dtype=int), *filled])
+        catalogue = build_catalogue(about, filled, parts)
+        catalogue.meta.update(self._meta())
+        catalogue.meta["provenance"] = json.dumps(self._provenance(), sort_keys=True)
+        return catalogue
 
+    def outputs(self, inputs, names, rows=None):
+        """Outputs of the network for images, as they are.
+
+        Parameters
+        ----------
+        inputs, rows
+            As in `predict`.
+        names : sequence of str
+            Outputs that `~astro_deepgalaxy.network.GalaxyNetwork.model` knows.
+
+        Returns
+        -------
+        about : `~astropy.table.QTable`
+            ``id, file, sky, flags, reason`` of each input.
+        outputs : dict of str to numpy.ndarray
+            Each output, (row, ...) float32; NaN in rows without a result.
+        """
+        self._check_fitted()
+        rows_about, parts = [], {name: [] for name in names}
+        for new, where, _, outputs in self._answered(inputs, list(names), rows):
+            rows_about += new
+            for name in names:
+                values = outputs[name]
+                part = np.full((len(new), *values.shape[1:]), np.nan, dtype=np.float32)
+                part[where] = values
+                parts[name].append(part)
+        return about_table(rows_about), {k: np.concatenate(v) for k, v in parts.items()}
+
+    def _answered(self, inputs, names, rows=None):
+        """Parts of the inputs: what is known of them, which have a result, images, outputs."""
+        engine = self._running_engine(tuple(names))
         expected = tuple(self.network_.config.input_shape)
-        for i, (row, image) in enumerate(self._prepared(inputs, rows)):
+        about, where, images = [], [], []
+
+        def answer():
+            if images:
+                batch = np.stack(images)
+                return about, np.array(where), batch, self._answers(engine, batch)
+            batch, outputs = self._nothing(names)
+            return about, np.array([], dtype=int), batch, outputs
+
+        for row, image in prepared(inputs, rows, self.recipe_, self.processes, self.progress):
             if image is not None and image.shape != expected:
                 row["flags"] |= int(Flag.PREPROCESS_FAILED)
                 row["reason"] = (
@@ -135,20 +229,23 @@ class NetworkTask(BaseEstimator):
                     f"{image.shape} of it, and the network takes {expected}"
                 )
                 image = None
-            for name, values in about.items():
-                values.append(row[name])
             if image is not None:
-                part_rows.append(i)
+                where.append(len(about))
                 images.append(image)
+            about.append(row)
             if len(images) == _PREDICTION_BATCH:
-                flush()
-        flush()
-        if not parts:
-            parts = [self._columns(self._no_outputs())]
-        catalogue = build_catalogue(about, part_rows, parts)
-        catalogue.meta.update(self._meta())
-        catalogue.meta["provenance"] = json.dumps(self._provenance(), sort_keys=True)
-        return catalogue
+                yield answer()
+                about, where, images = [], [], []
+        if about:
+            yield answer()
+
+    def _nothing(self, names=None):
+        """No images, and the outputs for them."""
+        model = self.network_.model(self._reads() if names is None else names)
+        return np.zeros((0, *self.network_.config.input_shape), dtype=np.float32), {
+            name: np.zeros((0, *values.shape[1:]), dtype=np.float32)
+            for name, values in model.output.items()
+        }
 
     def save(self, folder):
         """Save the trained model as a folder of data.
@@ -164,15 +261,20 @@ class NetworkTask(BaseEstimator):
             Hash of the model.
         """
         self._check_fitted()
+        tasks = {self.task: self, **self.others_}
         config = {
             "task": self.task,
-            "parameters": self._plain_parameters(),
+            "tasks": {
+                name: {"parameters": task._plain_parameters(), "state": task._fitted_state()}
+                for name, task in tasks.items()
+            },
             "recipe": self.recipe_.to_dict() if self.recipe_ is not None else None,
-            "state": self._fitted_state(),
             "training": self.training_,
         }
-        self.digest_ = write_model(folder, config, self.network_)
-        return self.digest_
+        digest = write_model(folder, config, self.network_)
+        for task in tasks.values():
+            task.digest_ = digest
+        return digest
 
     @classmethod
     def load(cls, folder):
@@ -181,7 +283,7 @@ class NetworkTask(BaseEstimator):
         Parameters
         ----------
         folder : str or `~pathlib.Path`
-            Where `save` wrote.
+            Where `save` wrote. A model that was trained for several tasks is loaded as any.
 
         Returns
         -------
@@ -206,22 +308,35 @@ class NetworkTask(BaseEstimator):
     @classmethod
     def _rebuild(cls, config, network):
         """A fitted estimator from what a model folder holds."""
-        if config["task"] != cls.task:
-            raise ValueError(f"it is a model of the task {config['task']!r}, not {cls.task!r}")
-        known = cls._get_param_names()
-        estimator = cls(**{k: v for k, v in config["parameters"].items() if k in known})
-        estimator.network_ = network
-        estimator.recipe_ = Recipe.from_dict(config["recipe"]) if config["recipe"] else None
-        estimator.training_ = dict(config["training"])
-        estimator.digest_ = config["digest"]
-        estimator._restore(config["state"])
+        tasks = config["tasks"]
+        if cls.task not in tasks:
+            raise ValueError(
+                f"it is a model of the task {', '.join(map(repr, tasks))}, not {cls.task!r}"
+            )
+        recipe = Recipe.from_dict(config["recipe"]) if config["recipe"] else None
+
+        def rebuild(name, factory):
+            known = factory._get_param_names()
+            given = {k: v for k, v in tasks[name]["parameters"].items() if k in known}
+            task = factory(**given)
+            task.network_, task.recipe_ = network, recipe
+            task.training_ = dict(config["training"])
+            task.digest_ = config["digest"]
+            task.others_ = {}
+            task._restore(tasks[name]["state"])
+            return task
+
+        estimator = rebuild(cls.task, cls)
+        estimator.others_ = {
+            name: rebuild(name, get_spec("task", name).load()) for name in tasks if name != cls.task
+        }
         return estimator
 
-    def _running_engine(self):
+    def _running_engine(self, names):
         """The engine, made once for a network: making it takes longer than many a prediction."""
-        wanted = self.engine, self.network_
+        wanted = self.engine, self.network_, names
         if getattr(self, "_made_for", None) != wanted:
-            self._made = get_spec("engine", self.engine).load()(self.network_)
+            self._made = get_spec("engine", self.engine).load()(self.network_, outputs=list(names))
             self._made_for = wanted
         return self._made
 
@@ -232,130 +347,39 @@ class NetworkTask(BaseEstimator):
                 ".load(folder)"
             )
 
-    def _as_store(self, cutouts, labels, work):
-        """The store itself, or raw images spilled into one."""
-        if isinstance(cutouts, CutoutStore):
-            return cutouts
-        if isinstance(cutouts, str | Path) and (Path(cutouts) / "zarr.json").exists():
-            return CutoutStore.open(cutouts)
-        from ..preprocess.batch import preprocess_batch
-
-        return preprocess_batch(
-            cutouts,
-            self.recipe or Recipe.default(size=self.image_size),
-            work / "store.zarr",
-            labels=labels,
-            processes=self.processes,
-            progress=self.progress,
-        )
-
-    def _job(self, store, rows, work):
-        table = store.table
-        rows = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=int)
-        rows = rows[(np.asarray(table["flags"])[rows] & int(FAILED)) == 0]
-        if len(rows) == 0:
-            raise ValueError(f"{store.path}: none of the images chosen for training is usable")
-        if "group" not in table.colnames:
-            raise ValueError(
-                "the labels have no column 'group' (the simulation or galaxy each image shows); "
-                "without it images of one galaxy would be both trained and tested on"
-            )
-        targets = self._targets(table[rows])
-        labelled = np.zeros(len(rows), dtype=bool)
-        for target in targets.values():
-            labelled |= target.encode(table[rows])[1] > 0
-        rows = rows[labelled]
-        if len(rows) == 0:
-            raise ValueError(f"{store.path}: no image has a label that the model can learn")
-        split = {"train": rows.tolist()}
-        if self.validation_fraction:
-            kept, aside = split_by_group(table["group"][rows], self.validation_fraction, self.seed)
-            split = {"train": rows[kept].tolist(), "validation": rows[aside].tolist()}
-        return TrainingJob(
-            network={
-                "input_shape": list(store.image_shape),
-                "outputs": {name: target.size for name, target in targets.items()},
-                "backbone": self.backbone,
-                "backbone_options": dict(self.backbone_options or {}),
-                "dropout": self.dropout,
-            },
-            store=str(store.path),
-            rows=split,
-            targets={name: target.to_dict() for name, target in targets.items()},
-            checkpoint=str(work / "training"),
-            augment=Augmentation().to_dict() if self.augment else None,
-            optimizer={
-                "name": "adam",
-                "learning_rate": self.learning_rate,
-                "schedule": "cosine",
-            },
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-        )
-
     def _take(self, store, job, result):
-        """Set the fitted attributes from a finished job."""
+        """Set the fitted attributes of all tasks from a finished job."""
         from ..network import GalaxyNetwork, NetworkConfig
 
         network = GalaxyNetwork(NetworkConfig.from_dict(job.network).untrained())
         network.load_weights(result.weights)
-        table = store.table
-        self.network_ = network
-        self.recipe_ = (
-            Recipe.from_dict(store.attributes["recipe"]) if "recipe" in store.attributes else None
-        )
-        self.training_ = {
+        recipe = store.attributes.get("recipe")
+        training = {
             "groups": {
-                name: np.unique(np.asarray(table["group"][rows], dtype=str)).tolist()
-                for name, rows in job.rows.items()
+                name: _groups(store.table, job.rows[name])
+                for name in ("train", "validation")
+                if name in job.rows
             },
             "images": {name: len(rows) for name, rows in job.rows.items()},
+            "split": self.split,
             "history": result.history,
             "best_epoch": result.best_epoch,
             "seconds": round(result.seconds, 1),
             "seed": job.seed,
             "optimizer": job.optimizer,
             "augment": job.augment,
+            "loss_weights": job.loss_weights,
             "versions": _versions(),
             "backbone": provider("backbone", self.backbone),
             "trainer": provider("trainer", self.trainer),
         }
-        self.digest_ = None
-
-    def _prepared(self, inputs, rows):
-        """Pairs (about the image, image or None) for the inputs, in order."""
-        bar = {"desc": "predict", "unit": "image"}
-        bar["disable"] = None if self.progress is None else not self.progress
-        if isinstance(inputs, CutoutStore):
-            if self.recipe_ is None or inputs.attributes.get("recipe") != self.recipe_.to_dict():
-                raise ValueError(f"{inputs.path}: was not made with the recipe of this model")
-            table = inputs.table
-            rows = range(len(inputs)) if rows is None else rows
-            for i in tqdm(rows, **bar):
-                row = {name: table[name][i] for name in ("id", "file", "flags", "reason")}
-                row |= {name: u.Quantity(table[name][i], u.deg).value for name in ("ra", "dec")}
-                failed = int(row["flags"]) & int(FAILED)
-                yield row, None if failed else inputs.images[int(i)]
-            return
-        if self.recipe_ is None:
-            raise ValueError(
-                "this model was trained on a store without a recipe: it cannot prepare raw images; "
-                "predict on a store instead"
-            )
-        from ..io.catalog import resolve_inputs
-        from ..preprocess.batch import iterate_prepared
-
-        sources, _ = resolve_inputs(inputs)
-        prepared = iterate_prepared(sources, self.recipe_, processes=self.processes)
-        for image, row in tqdm(prepared, total=len(sources), **bar):
-            yield row, image
-
-    def _no_outputs(self):
-        return {
-            name: np.zeros((0, size), dtype=np.float32)
-            for name, size in self.network_.config.outputs.items()
-        }
+        for task in (self, *self.others_.values()):
+            task.network_ = network
+            task.recipe_ = Recipe.from_dict(recipe) if recipe else None
+            task.training_ = training
+            task.digest_ = None
+            if task is not self:
+                task.others_ = {}
 
     def _provenance(self):
         return {
@@ -378,6 +402,32 @@ class NetworkTask(BaseEstimator):
             plain[name] = value
         plain.pop("work_folder", None)
         return plain
+
+
+def load_model(folder):
+    """Load a saved model as an estimator of the task that it was trained for in the first place.
+
+    Parameters
+    ----------
+    folder : str or `~pathlib.Path`
+        A model folder.
+
+    Returns
+    -------
+    NetworkTask
+        A fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not a model, or its task is not installed.
+    """
+    return get_spec("task", read_config(folder)["task"]).load().load(folder)
+
+
+def _groups(table, rows):
+    name = "group" if "group" in table.colnames else "id"
+    return np.unique(np.ma.filled(np.ma.asarray(table[name][rows]).astype(str), "")).tolist()
 
 
 def _versions():

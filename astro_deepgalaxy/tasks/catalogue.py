@@ -7,7 +7,7 @@ from astropy.table import QTable
 
 from ..flags import decode_flags
 
-__all__ = ["build_catalogue"]
+__all__ = ["about_table", "build_catalogue"]
 
 _EMPTY = {"f": np.nan, "i": -1, "U": "", "b": False}
 
@@ -17,7 +17,7 @@ def build_catalogue(about, filled, parts):
 
     Parameters
     ----------
-    about : dict of str to list
+    about : list of dict
         What is known of every image: ``id, file, ra, dec, flags, reason``.
     filled : sequence of int
         The rows that have a result, in order.
@@ -30,21 +30,47 @@ def build_catalogue(about, filled, parts):
         ``id, file, sky``, the columns, ``flags, flag_names, reason``. In rows without a result
         the columns hold NaN, -1, or an empty text.
     """
-    n, filled = len(about["id"]), np.array(filled, dtype=int)
-    table = QTable()
-    table["id"] = np.array(about["id"], dtype=str)
-    table["file"] = np.array(about["file"], dtype=str)
-    ra, dec = (np.array(about[name], dtype=float) for name in ("ra", "dec"))
-    table["sky"] = SkyCoord(ra, dec, unit="deg")
+    n, filled = len(about), np.array(filled, dtype=int)
+    known = about_table(about)
+    table = known["id", "file", "sky"]
     for name in parts[0][0]:
         values = np.concatenate([columns[name] for columns, _ in parts])
         table[name] = _spread(values, filled, n)
-    flags = np.array(about["flags"], dtype=np.int32)
+    flags = np.array(known["flags"])
     flags[filled] |= np.concatenate([new for _, new in parts]).astype(np.int32)
     table["flags"] = flags
     table["flag_names"] = np.array([decode_flags(mask) for mask in flags], dtype=str)
-    table["reason"] = np.array(about["reason"], dtype=str)
+    table["reason"] = known["reason"]
     return table
+
+
+def about_table(about):
+    """What is known of images as a table.
+
+    Parameters
+    ----------
+    about : list of dict
+        ``id, file, ra, dec, flags, reason`` of every image.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        ``id, file, sky, flags, reason``.
+    """
+    values = {
+        name: [row[name] for row in about]
+        for name in ("id", "file", "ra", "dec", "flags", "reason")
+    }
+    ra, dec = (np.array(values[name], dtype=float) for name in ("ra", "dec"))
+    return QTable(
+        {
+            "id": np.array(values["id"], dtype=str),
+            "file": np.array(values["file"], dtype=str),
+            "sky": SkyCoord(ra, dec, unit="deg"),
+            "flags": np.array(values["flags"], dtype=np.int32),
+            "reason": np.array(values["reason"], dtype=str),
+        }
+    )
 
 
 def _spread(values, filled, n):

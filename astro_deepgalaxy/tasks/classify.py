@@ -6,11 +6,15 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
+from scipy.special import logsumexp
 
 from ..flags import Flag
 from ..labels import STAGES, TimeScale
-from ..store import CategoryTarget, TimeTarget
+from ..metrics.conformal import Conformal
+from ..store import BooleanTarget, CategoryTarget, ClassTarget, TimeTarget, ValueTarget
 from .base import NetworkTask
+from .novelty import Novelty
+from .posterior import ClassPosterior, MixturePosterior
 
 __all__ = ["MergerClassifier"]
 
@@ -18,8 +22,11 @@ __all__ = ["MergerClassifier"]
 class MergerClassifier(NetworkTask):
     """The time of a merger since its first pericentre, and its stage, from its image.
 
-    The network gives a probability to each class of a time scale (Cai et al. 2020 use 71) and,
-    when the labels have a column ``stage``, to each stage.
+    The network gives a probability to each class of a time scale (Cai et al. 2020 use 71). When
+    the labels have the columns ``stage``, ``is_merger`` (with both answers) and ``mass_ratio``,
+    it learns these too. Intervals are conformalised by simulation on the groups kept aside, when
+    there are enough of them. A network that also learns to compress images (``also={"embed":
+    {}}``) says how far an image is from all that it was trained on.
 
     Parameters
     ----------
@@ -33,17 +40,48 @@ class MergerClassifier(NetworkTask):
         Side of the prepared images in pixels, when `recipe` is not given.
     time_scale : TimeScale, optional
         What the time classes mean; 71 classes of 10 Myr from -190 Myr if not given.
+    time_column : str
+        Label column that is learned: a time, or whole numbers that are classes already.
     target_width : float
         Training targets are a Gaussian of this width in Myr about the true time; 0 gives
-        one-hot classes.
-    epochs, batch_size, learning_rate, dropout : int, int, float, float
-        The usual settings of training.
-    validation_fraction : float
-        Share of the groups (simulations) kept aside to choose the best epoch; 0 for none.
-    augment : bool
-        Whether training images are turned, mirrored, shifted, dimmed and made noisier.
+        whole classes, as in Cai et al. (2020).
+    time_loss : str, optional
+        Loss of the classes: "ranked_probability" and "ordinal" know of their order. By default
+        the cross-entropy.
+    time_components : int
+        If not 0, the network also learns a mixture of so many Gaussians, and the times and
+        intervals of catalogues come from this continuous posterior instead of the classes.
+    learn : sequence of str
+        Columns that are learned beside the time, where the labels have them.
     interval : float
         Probability inside the time interval that a catalogue gives, between equal tails.
+    test_time_augmentation : bool
+        Whether predictions are means over the eight turned and mirrored images.
+    epochs, batch_size, learning_rate, dropout, noise : int, int, float, float, float
+        The usual settings of training; `noise` is the width of Gaussian noise in the network.
+    optimizer : str or dict
+        A Keras optimizer, or ``{"name": ..., "schedule": "cosine" or "constant", ...}`` with
+        its options, such as ``gradient_accumulation_steps``.
+    pooling : {"average", "flatten"}
+        How the classifier reads the last feature map.
+    validation_fraction : float
+        Share of the groups (simulations) kept aside to choose the best epoch and to calibrate the
+        intervals; 0 for none.
+    split : {"group", "image"}
+        Whether whole groups are kept aside, or images at random, as in Cai et al. (2020), which
+        says little about galaxies never seen.
+    augment : bool or dict
+        Whether training images are turned, mirrored, shifted, dimmed and made noisier; or the
+        options of `~astro_deepgalaxy.store.augment.Augmentation`.
+    also : dict, optional
+        Further tasks that train the same network at the same time, with their options and the
+        weight of their losses: ``{"reconstruct": {"weight": 5.0}}``.
+    labelled_fraction : float, optional
+        Share of each batch that has labels; by default what chance gives.
+    initial_weights : str, optional
+        Model folder whose parts are taken over where the network has them.
+    freeze : sequence of str
+        Parts that are not trained: "encoder", "classifier", "decoder" and so on.
     trainer, engine : str
         Registered trainer and engine.
     trainer_options : dict, optional
@@ -68,6 +106,10 @@ class MergerClassifier(NetworkTask):
         What its time classes mean.
     training_ : dict
         Groups, history, seed and versions of the training.
+    conformal_ : Conformal or None
+        What makes the intervals hold; None when there were too few groups aside.
+    novelty_ : Novelty or None
+        How far images are from the training set; None without a latent.
 
     Examples
     --------
@@ -89,14 +131,27 @@ class MergerClassifier(NetworkTask):
         recipe=None,
         image_size=128,
         time_scale=None,
+        time_column="time_since_pericentre",
         target_width=15.0,
+        time_loss=None,
+        time_components=0,
+        learn=("stage", "is_merger", "mass_ratio"),
+        interval=0.68,
+        test_time_augmentation=False,
         epochs=20,
         batch_size=32,
         learning_rate=1e-3,
+        optimizer="adam",
         dropout=0.2,
+        noise=0.0,
+        pooling="average",
         validation_fraction=0.15,
+        split="group",
         augment=True,
-        interval=0.68,
+        also=None,
+        labelled_fraction=None,
+        initial_weights=None,
+        freeze=(),
         trainer="local",
         trainer_options=None,
         engine="keras",
@@ -110,14 +165,27 @@ class MergerClassifier(NetworkTask):
         self.recipe = recipe
         self.image_size = image_size
         self.time_scale = time_scale
+        self.time_column = time_column
         self.target_width = target_width
+        self.time_loss = time_loss
+        self.time_components = time_components
+        self.learn = learn
+        self.interval = interval
+        self.test_time_augmentation = test_time_augmentation
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.optimizer = optimizer
         self.dropout = dropout
+        self.noise = noise
+        self.pooling = pooling
         self.validation_fraction = validation_fraction
+        self.split = split
         self.augment = augment
-        self.interval = interval
+        self.also = also
+        self.labelled_fraction = labelled_fraction
+        self.initial_weights = initial_weights
+        self.freeze = freeze
         self.trainer = trainer
         self.trainer_options = trainer_options
         self.engine = engine
@@ -128,41 +196,174 @@ class MergerClassifier(NetworkTask):
 
     def _targets(self, table):
         self._check_interval()
-        if "time_since_pericentre" not in table.colnames:
+        if self.time_column not in table.colnames:
             raise ValueError(
-                "the labels have no column 'time_since_pericentre' (in Myr); they have "
+                f"the labels have no column {self.time_column!r} (in Myr); they have "
                 f"{table.colnames}"
             )
-        self.time_scale_ = self.time_scale or TimeScale()
-        targets = {"time_class": TimeTarget(self.time_scale_, self.target_width)}
-        if "stage" in table.colnames:
+        self.time_scale_ = scale = self.time_scale or TimeScale()
+        column = table[self.time_column]
+        if np.ma.asarray(column).dtype.kind in "iu":
+            target = ClassTarget(scale.n, self.time_column)
+            classes = target.encode(table)[0][:, 0].astype(int)
+            time = scale.centres[classes]
+        elif self.target_width == 0 and self.time_loss is None:
+            target, time = ClassTarget(scale.n, self.time_column, scale), u.Quantity(column)
+        else:
+            target = TimeTarget(scale, self.target_width, self.time_column)
+            time = u.Quantity(column)
+        targets = {"time_class": target}
+        if self.time_components:
+            targets["time_density"] = ValueTarget(
+                self.time_column, self.time_components, *_density(scale), unit="Myr"
+            )
+        unknown = set(self.learn) - {"stage", "is_merger", "mass_ratio"}
+        if unknown:
+            raise ValueError(
+                f"learn: cannot learn {', '.join(sorted(unknown))}; known are stage, is_merger and "
+                "mass_ratio"
+            )
+        learn = set(self.learn) & set(table.colnames)
+        if "stage" in learn:
             targets["stage"] = CategoryTarget(STAGES, "stage")
-        time = u.Quantity(table["time_since_pericentre"])
-        inside = self.time_scale_.classify(time) >= 0
+        if "is_merger" in learn and _has_both(table["is_merger"]):
+            targets["is_merger"] = BooleanTarget("is_merger")
+        if "mass_ratio" in learn and np.isfinite(_filled(table["mass_ratio"])).any():
+            targets["mass_ratio"] = ValueTarget("mass_ratio", log=True, **_MASS_RATIO)
+        inside = scale.classify(time) >= 0
         self.training_median_ = np.median(time[inside]) if inside.any() else np.nan * u.Myr
         return targets
 
-    def _columns(self, outputs):
-        posterior = outputs["time_class"]
-        tail = (1 - self.interval) / 2
+    def _losses(self):
+        return {} if self.time_loss is None else {"time_class": self.time_loss}
+
+    def _loss_weights(self):
+        return {"mass_ratio": 0.3, "stage": 0.5}
+
+    def _network(self):
+        return {"pooling": self.pooling}
+
+    def _reads(self):
+        config = self.network_.config
+        return [*config.outputs, *(["z"] if config.latent is not None else [])]
+
+    def _answers(self, engine, images):
+        if not self.test_time_augmentation:
+            return engine.predict(images)
+        square = images.shape[1] == images.shape[2]
+        views = [engine.predict(_symmetry(images, i)) for i in range(8 if square else 4)]
+        return {name: _mean_view(name, [view[name] for view in views]) for name in views[0]}
+
+    def _columns(self, images, outputs):
+        posterior = self.posterior(outputs)
+        lower, upper = self._interval(posterior)
+        classes = outputs["time_class"]
         columns = {
-            "time_class": posterior.argmax(axis=1).astype(np.int32),
-            "time_since_pericentre": self.time_scale_.quantile(posterior, 0.5),
-            "time_lower": self.time_scale_.quantile(posterior, tail),
-            "time_upper": self.time_scale_.quantile(posterior, 1 - tail),
-            "time_probabilities": posterior,
+            "time_class": classes.argmax(axis=1).astype(np.int32),
+            "time_since_pericentre": posterior.quantile(0.5),
+            "time_lower": lower,
+            "time_upper": upper,
+            "time_probabilities": classes,
         }
+        flags = np.where(_bimodal(classes), int(Flag.BIMODAL), 0)
         if "stage" in outputs:
             columns["stage"] = np.array(STAGES)[outputs["stage"].argmax(axis=1)]
             columns["stage_probabilities"] = outputs["stage"]
-        flags = np.where(_bimodal(posterior), int(Flag.BIMODAL), 0)
+        if "is_merger" in outputs:
+            columns["merger_probability"] = outputs["is_merger"][:, 0]
+            flags |= np.where(outputs["is_merger"][:, 0] < 0.5, int(Flag.UNLIKELY_MERGER), 0)
+        if "mass_ratio" in outputs:
+            ratio = self.density("mass_ratio", outputs["mass_ratio"])
+            tail = (1 - self.interval) / 2
+            for name, q in (("", 0.5), ("_lower", tail), ("_upper", 1 - tail)):
+                columns[f"mass_ratio{name}"] = ratio.quantile(q)
+        if self.novelty_ is not None:
+            columns["novelty"] = self.novelty_.score(outputs["z"])
+            far = columns["novelty"] > _NOVEL
+            flags |= np.where(far, int(Flag.OUT_OF_DISTRIBUTION), 0)
         return columns, flags
+
+    def posterior(self, outputs):
+        """The distribution of the time from outputs of the network.
+
+        Parameters
+        ----------
+        outputs : dict of str to numpy.ndarray
+            What `outputs` returned, with ``time_density`` if the network has it.
+
+        Returns
+        -------
+        ClassPosterior or MixturePosterior
+            Its ``quantile(q)`` and ``cdf(time)`` are in Myr.
+        """
+        if "time_density" in self.network_.config.outputs:
+            return self.density("time_density", outputs["time_density"])
+        return ClassPosterior(self.time_scale_, outputs["time_class"])
+
+    def density(self, name, parameters):
+        """The distribution that an output holds the parameters of.
+
+        Parameters
+        ----------
+        name : {"time_density", "mass_ratio"}
+            The output.
+        parameters : numpy.ndarray
+            Its values (n, 3 K).
+
+        Returns
+        -------
+        MixturePosterior
+        """
+        scales = {
+            "time_density": dict(zip(("centre", "scale"), _density(self.time_scale_), strict=True))
+            | {"unit": "Myr"},
+            "mass_ratio": _RATIO_SCALE | {"log": True},
+        }
+        return MixturePosterior(parameters, **scales[name])
+
+    def _interval(self, posterior):
+        half = self.interval / 2
+        if self.conformal_ is not None:
+            half = self.conformal_.half_width(self.interval)
+        return posterior.quantile(0.5 - half), posterior.quantile(0.5 + half)
+
+    def _after_fit(self, store, job):
+        self.conformal_ = self.novelty_ = None
+        aside = np.array(job.rows.get("validation", []), dtype=int)
+        if self.network_.config.latent is not None:
+            known = job.rows["train"] + job.rows.get("unlabelled", [])
+            self.novelty_ = Novelty.fit(
+                self.outputs(store, ["z"], Novelty.sample(known, job.seed))[1]["z"],
+                self.outputs(store, ["z"], aside)[1]["z"] if len(aside) else None,
+            )
+        if len(aside) == 0 or "group" not in store.table.colnames:
+            return
+        table = store.table[aside]
+        time = self._true_time(table)
+        known = np.isfinite(time)
+        if not known.any():
+            return
+        outputs = self.outputs(store, list(self.network_.config.outputs), aside[known])[1]
+        place = self.posterior(outputs).cdf(time[known])
+        try:
+            groups = np.asarray(table["group"][known], dtype=str)
+            self.conformal_ = Conformal.fit(place, groups)
+            self.conformal_.half_width(self.interval)
+        except ValueError:  # too few groups for this level
+            self.conformal_ = None
+
+    def _true_time(self, table):
+        column = np.ma.asarray(table[self.time_column])
+        if column.dtype.kind in "iu":
+            return self.time_scale_.centres[column.astype(int)]
+        time = u.Quantity(table[self.time_column]).to(u.Myr)
+        return np.where(self.time_scale_.classify(time) >= 0, time, np.nan * u.Myr)
 
     def _meta(self):
         return {
             "time_scale": json.dumps(self.time_scale_.to_dict()),
             "interval": self.interval,
-            "calibrated": False,
+            "calibrated": self.conformal_ is not None,
             "stages": json.dumps(STAGES),
         }
 
@@ -170,12 +371,16 @@ class MergerClassifier(NetworkTask):
         return {
             "time_scale": self.time_scale_.to_dict(),
             "training_median": self.training_median_.to_value(u.Myr),
+            "conformal": None if self.conformal_ is None else self.conformal_.to_dict(),
+            "novelty": None if self.novelty_ is None else self.novelty_.to_dict(),
         }
 
     def _restore(self, state):
         self._check_interval()
         self.time_scale_ = TimeScale(**state["time_scale"])
         self.training_median_ = state["training_median"] * u.Myr
+        self.conformal_ = state["conformal"] and Conformal.from_dict(state["conformal"])
+        self.novelty_ = state["novelty"] and Novelty.from_dict(state["novelty"])
         if self.network_.config.outputs["time_class"] != self.time_scale_.n:
             raise ValueError(
                 f"the network has {self.network_.config.outputs['time_class']} time classes and "
@@ -185,6 +390,50 @@ class MergerClassifier(NetworkTask):
     def _check_interval(self):
         if not 0 < self.interval < 1:
             raise ValueError(f"interval must be between 0 and 1; got {self.interval}")
+
+
+# The novelty above which an image is flagged: one in a hundred that were never trained on.
+_NOVEL = 0.99
+
+_RATIO_SCALE = {"centre": -0.25, "scale": 0.25}
+_MASS_RATIO = {"components": 3, **_RATIO_SCALE}
+
+
+def _density(scale):
+    """Middle and a quarter of the length of a time scale in Myr: what a network can learn."""
+    length = scale.n * scale.step
+    return scale.start + length / 2, length / 4
+
+
+def _has_both(column):
+    return len(np.unique(np.ma.compressed(np.ma.asarray(column)))) == 2
+
+
+def _filled(column):
+    return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
+
+
+def _symmetry(images, number):
+    """One of the eight symmetries of a square; the first four need no square."""
+    if number & 1:
+        images = images[:, ::-1]
+    if number & 2:
+        images = images[:, :, ::-1]
+    return images.transpose(0, 2, 1, 3) if number & 4 else images
+
+
+def _mean_view(name, views):
+    """Answers from several views of the same images as one."""
+    if name == "z":
+        return views[0]
+    if name not in ("time_density", "mass_ratio"):
+        return np.mean(views, axis=0)
+    # A mixture of mixtures.
+    parts = [np.split(view, 3, axis=1) for view in views]
+    logits = [part[0] - logsumexp(part[0], axis=1, keepdims=True) for part in parts]
+    return np.concatenate(
+        [*logits, *(part[1] for part in parts), *(part[2] for part in parts)], axis=1
+    )
 
 
 def _bimodal(posterior):

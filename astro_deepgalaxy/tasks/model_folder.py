@@ -10,10 +10,10 @@ from pathlib import Path
 from ..jobs import atomic_folder
 from ..network import GalaxyNetwork, NetworkConfig
 
-__all__ = ["read_model", "write_model"]
+__all__ = ["read_config", "read_model", "write_model"]
 
 _FORMAT = "astro_deepgalaxy model"
-_VERSION = 1
+_VERSION = 2
 
 
 def write_model(folder, config, network):
@@ -55,6 +55,45 @@ def write_model(folder, config, network):
     return config["digest"]
 
 
+def read_config(folder):
+    """Read the configuration in a model folder after checking that it was not changed.
+
+    Parameters
+    ----------
+    folder : str or `~pathlib.Path`
+        Where `write_model` wrote.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If there is none, it does not match its hash, or is of another layout.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder}: not a model folder, it has no config.json") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder / 'config.json'}: cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != _FORMAT:
+        raise ValueError(f"{folder / 'config.json'}: not the configuration of a model")
+    if config.get("version") != _VERSION:
+        raise ValueError(
+            f"{folder / 'config.json'}: has the layout {config.get('version')!r}; this package "
+            f"reads layout {_VERSION}"
+        )
+    if config.get("digest") != _digest(config):
+        raise ValueError(
+            f"{folder / 'config.json'}: does not match its own hash: it was changed after the "
+            "model was saved; get a fresh copy of the model"
+        )
+    return config
+
+
 def read_model(folder):
     """Read a model folder after checking that nothing in it was changed.
 
@@ -76,25 +115,9 @@ def read_model(folder):
         If a file is missing, does not match its hash, or is of a newer layout.
     """
     folder = Path(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder}: not a model folder, it has no config.json") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / 'config.json'}: cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != _FORMAT:
-        raise ValueError(f"{folder / 'config.json'}: not the configuration of a model")
-    if config.get("version") != _VERSION:
-        raise ValueError(
-            f"{folder / 'config.json'}: has the layout {config.get('version')!r}; this package "
-            f"reads layout {_VERSION}"
-        )
-    if config.get("digest") != _digest(config):
-        raise ValueError(
-            f"{folder / 'config.json'}: does not match its own hash: it was changed after the "
-            "model was saved; get a fresh copy of the model"
-        )
-    if set(config["files"]) != {f"{part}.weights.h5" for part in GalaxyNetwork.parts}:
+    config = read_config(folder)
+    network = GalaxyNetwork(NetworkConfig.from_dict(config["network"]).untrained())
+    if set(config["files"]) != {f"{part}.weights.h5" for part in network.parts}:
         raise ValueError(f"{folder / 'config.json'}: names other weight files than the network's")
     for name, expected in config["files"].items():
         path = folder / name
@@ -105,7 +128,6 @@ def read_model(folder):
                 f"{path}: does not match the hash in config.json: it is damaged or was changed; "
                 "get a fresh copy of the model"
             )
-    network = GalaxyNetwork(NetworkConfig.from_dict(config["network"]).untrained())
     network.load_weights(folder)
     return config, network
 

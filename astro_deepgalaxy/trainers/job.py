@@ -17,22 +17,30 @@ class TrainingJob:
     ----------
     network : dict
         `~astro_deepgalaxy.network.NetworkConfig` as plain data.
-    store : str
-        Folder of the `~astro_deepgalaxy.store.CutoutStore`.
+    store : str or list of str
+        Folder of the `~astro_deepgalaxy.store.CutoutStore`; of several, rows are counted on.
     rows : dict of str to list of int
-        Row numbers of the splits ``train`` and, if any, ``validation``.
+        Row numbers of the splits: ``train``, and if there are any, ``unlabelled``, which is
+        trained on without its labels, and ``validation``.
     targets : dict of str to dict
         What each output learns, as plain data.
     checkpoint : str
         Folder for checkpoints and the trained weights.
     initial_weights : str or None
-        Folder of weights to start from.
+        Folder of weights to start from; parts without a file there start afresh.
+    frozen : list of str
+        Parts of the network that are not trained.
     augment : dict or None
         Options of `~astro_deepgalaxy.store.augment.Augmentation`.
     losses : dict of str to str
-        Keras loss of each output; categorical cross-entropy where not named.
+        Loss of each output, by a name that `~astro_deepgalaxy.network.losses.get_loss` knows;
+        that of the target where not named.
     loss_weights : dict of str to float
         Weight of each output's loss; 1 where not named.
+    warm_up : dict of str to float
+        Epochs over which the weight of an output's loss grows from zero.
+    labelled_fraction : float or None
+        Share of a batch that has labels; by default what chance gives.
     optimizer : dict
         ``{"name": Keras optimizer, "learning_rate": float, "schedule": "cosine" or "constant",
         ...}``; further entries are options of the optimizer.
@@ -45,14 +53,17 @@ class TrainingJob:
     """
 
     network: dict
-    store: str
+    store: str | list[str]
     rows: dict[str, list[int]]
     targets: dict[str, dict]
     checkpoint: str
     initial_weights: str | None = None
+    frozen: list[str] = field(default_factory=list)
     augment: dict | None = None
     losses: dict[str, str] = field(default_factory=dict)
     loss_weights: dict[str, float] = field(default_factory=dict)
+    warm_up: dict[str, float] = field(default_factory=dict)
+    labelled_fraction: float | None = None
     optimizer: dict = field(
         default_factory=lambda: {"name": "adam", "learning_rate": 1e-3, "schedule": "cosine"}
     )
@@ -106,7 +117,8 @@ class TrainingResult:
     weights : `~pathlib.Path`
         Folder with a weight file for each part of the network.
     history : dict of str to list of float
-        ``loss`` and, with a validation split, ``val_loss`` after each epoch.
+        ``loss`` and, with a validation split, ``val_loss`` after each epoch; with several
+        outputs also the loss of each, not weighted, as ``time_class_loss``.
     best_epoch : int
         Number of the epoch, from 0, whose weights were kept.
     seconds : float

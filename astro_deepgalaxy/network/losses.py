@@ -1,0 +1,163 @@
+"""Losses by name: those of Keras, and what Keras lacks."""
+
+import math
+
+import keras
+from keras import ops
+
+__all__ = ["get_loss"]
+
+
+def get_loss(name):
+    """The loss of that name.
+
+    Parameters
+    ----------
+    name : str
+        "ranked_probability", "ordinal", "mixture_density", "mean_absolute_error",
+        "mean_squared_error" or "value", or one of Keras.
+
+    Returns
+    -------
+    keras.losses.Loss or callable
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss.
+    """
+    own = {
+        "ranked_probability": ranked_probability,
+        "ordinal": ordinal,
+        "mixture_density": mixture_density,
+        "mean_absolute_error": mean_absolute_error,
+        "mean_squared_error": mean_squared_error,
+        "value": value,
+    }
+    if name in own:
+        return own[name]
+    try:
+        return keras.losses.get(name)
+    except ValueError as error:
+        raise ValueError(
+            f"unknown loss {name!r}: give one of {', '.join(own)} or the name of a Keras loss"
+        ) from error
+
+
+def ranked_probability(true, predicted):
+    """Ranked probability score of ordered classes (Epstein 1969), the discrete CRPS.
+
+    Squared differences of the cumulative probabilities, summed over the classes: a class far from
+    the true one costs more than its neighbour, and no other forecast than the true one does better
+    on average.
+
+    Parameters
+    ----------
+    true, predicted : tensor
+        Probabilities (n, class).
+
+    Returns
+    -------
+    tensor
+        (n,), in classes.
+    """
+    difference = ops.cumsum(predicted - true, axis=-1)
+    return ops.sum(ops.square(difference), axis=-1)
+
+
+def ordinal(true, predicted):
+    """Cross-entropy plus the `ranked_probability` score: sharp, and aware of the order.
+
+    Parameters
+    ----------
+    true, predicted : tensor
+        Probabilities (n, class).
+
+    Returns
+    -------
+    tensor
+        (n,).
+    """
+    entropy = keras.losses.categorical_crossentropy(true, predicted)
+    return entropy + ranked_probability(true, predicted)
+
+
+def mixture_density(true, predicted):
+    """Negative logarithm of a mixture of Gaussians (Bishop 1994), in nats.
+
+    Parameters
+    ----------
+    true : tensor
+        Values (n, 1).
+    predicted : tensor
+        (n, 3 K): logits of the weights, means, logarithms of the widths.
+
+    Returns
+    -------
+    tensor
+        (n,).
+    """
+    logits, means, log_widths = ops.split(predicted, 3, axis=-1)
+    # Without a floor one image that is met exactly would carry the whole loss.
+    log_widths = ops.maximum(log_widths, math.log(1e-3))
+    each = (
+        ops.log_softmax(logits, axis=-1)
+        - 0.5 * ops.square((true - means) / ops.exp(log_widths))
+        - log_widths
+        - 0.5 * math.log(2 * math.pi)
+    )
+    return -ops.logsumexp(each, axis=-1)
+
+
+def mean_absolute_error(true, predicted):
+    """Mean absolute difference of each image; that of Keras keeps the pixels apart.
+
+    Parameters
+    ----------
+    true, predicted : tensor
+        (n, ...).
+
+    Returns
+    -------
+    tensor
+        (n,).
+    """
+    return _mean_of_each(ops.abs(true - predicted))
+
+
+def mean_squared_error(true, predicted):
+    """Mean squared difference of each image; that of Keras keeps the pixels apart.
+
+    Parameters
+    ----------
+    true, predicted : tensor
+        (n, ...).
+
+    Returns
+    -------
+    tensor
+        (n,).
+    """
+    return _mean_of_each(ops.square(true - predicted))
+
+
+def value(true, predicted):
+    """What the network computed as its own loss; there is no target.
+
+    Parameters
+    ----------
+    true : tensor
+        Not used.
+    predicted : tensor
+        (n, 1).
+
+    Returns
+    -------
+    tensor
+        (n,).
+    """
+    return ops.squeeze(predicted, axis=-1)
+
+
+def _mean_of_each(values):
+    return ops.mean(values, axis=tuple(range(1, len(values.shape))))

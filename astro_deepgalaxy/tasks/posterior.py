@@ -1,0 +1,85 @@
+"""What a network says about a number: its distribution, from classes or from a mixture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy import units as u
+from scipy.special import ndtr, softmax
+
+from ..labels import TimeScale
+
+__all__ = ["ClassPosterior", "MixturePosterior"]
+
+
+@dataclass(frozen=True)
+class ClassPosterior:
+    """Probabilities of time classes, flat inside each class.
+
+    Attributes
+    ----------
+    scale : TimeScale
+        What the classes mean.
+    probabilities : numpy.ndarray
+        (n, class).
+    """
+
+    scale: TimeScale
+    probabilities: np.ndarray
+
+    def quantile(self, q):
+        """Time (n,) below which the probability `q` lies."""
+        return self.scale.quantile(self.probabilities, q)
+
+    def cdf(self, time):
+        """Probability (n,) below the times (n,)."""
+        return self.scale.cdf(self.probabilities, time)
+
+
+@dataclass(frozen=True)
+class MixturePosterior:
+    """Mixtures of Gaussians (Bishop 1994), whose parameters are a network's raw output.
+
+    Attributes
+    ----------
+    parameters : numpy.ndarray
+        (n, 3 K): logits of the weights, means, logarithms of the widths, standardised.
+    centre, scale : float
+        The value is ``centre + scale x`` for the network's x.
+    unit : str
+        Unit of the value; empty when there is none.
+    log : bool
+        Whether that value is a decimal logarithm, which `quantile` undoes.
+    """
+
+    parameters: np.ndarray
+    centre: float = 0.0
+    scale: float = 1.0
+    unit: str = ""
+    log: bool = False
+
+    @property
+    def components(self):
+        """Weights, means and widths, each (n, K), in the value's unit (or as its logarithm)."""
+        logits, means, widths = np.split(np.asarray(self.parameters, dtype=float), 3, axis=1)
+        widths = np.exp(np.maximum(widths, np.log(1e-3)))
+        return softmax(logits, axis=1), self.centre + self.scale * means, self.scale * widths
+
+    def cdf(self, value):
+        """Probability (n,) below the values (n,)."""
+        value = u.Quantity(value, self.unit or u.one).value
+        return self._cdf(np.log10(value) if self.log else value)
+
+    def _cdf(self, value):
+        weights, means, widths = self.components
+        return np.sum(weights * ndtr((np.asarray(value)[:, np.newaxis] - means) / widths), axis=1)
+
+    def quantile(self, q):
+        """Value (n,) below which the probability `q` lies, found by bisection."""
+        _, means, widths = self.components
+        low, high = (means - 9 * widths).min(axis=1), (means + 9 * widths).max(axis=1)
+        for _ in range(50):
+            middle = (low + high) / 2
+            below = self._cdf(middle) < q
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        value = 10 ** ((low + high) / 2) if self.log else (low + high) / 2
+        return value << u.Unit(self.unit) if self.unit else value
