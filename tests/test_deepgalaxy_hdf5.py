@@ -21,20 +21,20 @@ from astro_deepgalaxy.labels import TimeScale
 from astro_deepgalaxy.preprocess.batch import preprocess_batch
 from astro_deepgalaxy.preprocess.resize import Resize
 from astro_deepgalaxy.store import TimeTarget
-from astro_deepgalaxy.store.deepgalaxy_hdf5 import (
-    DeepGalaxyFile,
-    group_name,
-    parse_group_name,
-    write_deepgalaxy_hdf5,
-)
+from astro_deepgalaxy.store.augment import Augmentation
+from astro_deepgalaxy.store.deepgalaxy_hdf5 import DeepGalaxyFile, parse_group_name
+from astro_deepgalaxy.store.deepgalaxy_writer import group_name, write_deepgalaxy_hdf5
+from astro_deepgalaxy.store.loader import batches
 
 RATIOS = st.floats(1e-30, 1e30)
 
 
-def original(path, dtype="float16", groups=("s_1_m_1", "s_0.25_m_1.5"), cameras=3, n=4, end=(1,)):
+def original(
+    path, dtype="float16", groups=("s_1_m_1", "s_0.25_m_1.5"), cameras=3, n=4, end=(1,), nx=10
+):
     """A file as the original DeepGalaxy writes it, made without the package; and its images."""
     rng = np.random.default_rng(3)
-    images = rng.integers(0, 256, (len(groups), cameras, n, 12, 10), dtype=np.uint8)
+    images = rng.integers(0, 256, (len(groups), cameras, n, 12, nx), dtype=np.uint8)
     with h5py.File(path, "w") as file:
         for name, by_camera in zip(groups, images, strict=True):
             group = file.create_group(name)
@@ -416,6 +416,53 @@ def test_pixels_are_those_of_the_recipe_on_a_picture(tmp_path):
     assert cutout.flags == Flag.PICTURE | Flag.NO_WCS
     expected = Resize(size=12)(cutout).data[0]
     np.testing.assert_array_equal(store.load([0])[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_training_reads_the_file_as_it_reads_the_store_made_of_it(tmp_path, dtype):
+    original(tmp_path / "d.h5", dtype, nx=12)
+    file = DeepGalaxyFile(tmp_path / "d.h5")
+    recipe = Recipe([Resize(size=12)])
+    store = preprocess_batch(file.sources(), recipe, tmp_path / "s.zarr", file.labels)
+    assert len(file) == len(store)
+    assert file.image_shape == store.image_shape == (12, 12, 1)
+    assert file.shard_rows == 4
+    assert file.attributes == {}
+    assert file.table.colnames == store.table.colnames
+    for name in store.table.colnames:
+        np.testing.assert_array_equal(file.table[name], store.table[name])
+    rows = np.random.default_rng(0).permutation([*range(24), 3, 3])
+    # All images of a camera, and one here and there.
+    for some in (rows, rows[:1], rows[::5], []):
+        np.testing.assert_array_equal(file.load(some), store.load(some))
+    options = {"batch_size": 7, "shuffle": True, "augment": Augmentation()}
+    targets = {"time": TimeTarget(TimeScale.paper(), width=0, column="time_since_start")}
+    both = (batches(source, rows, targets, **options) for source in (file, store))
+    for (x, y, w), (x2, y2, w2) in zip(*both, strict=True):
+        np.testing.assert_array_equal(x, x2)
+        np.testing.assert_array_equal(y["time"], y2["time"])
+        np.testing.assert_array_equal(w["time"], w2["time"])
+
+
+def test_bad_images_stop_the_reading_with_their_name(tmp_path):
+    with_bad_images(tmp_path / "d.h5")
+    file = DeepGalaxyFile(tmp_path / "d.h5")
+    ids = file.table["id"].tolist()
+    bad = [ids.index(f"s_1_m_0.5_camera_01_{i:03d}") for i in (1, 2, 3)]
+    good = np.setdiff1d(np.arange(len(file)), [*range(bad[0] - 1, bad[2] + 2)])
+    assert len(file.load(good)) == len(good)
+    for row, message in zip(bad, ("finite and in", "finite and in", "cannot be read"), strict=True):
+        with pytest.raises(CutoutError, match=f"d.h5: s_1_m_0.5/images_camera_01.*{message}"):
+            file.load([0, row])
+
+
+def test_images_of_several_sizes_are_no_store(tmp_path):
+    original(tmp_path / "d.h5")
+    with h5py.File(tmp_path / "d.h5", "a") as file:
+        file["s_1_m_1.5/images_camera_00"] = np.zeros((2, 6, 6), dtype="f2")
+        file["s_1_m_1.5/t_myr_camera_00"] = [0.0, 5.0]
+    with pytest.raises(ValueError, match=r"_m_1\.5/images_camera_00 .* \(6, 6\).*preprocess"):
+        DeepGalaxyFile(tmp_path / "d.h5").load([0])
 
 
 def test_the_command_line_reads_such_a_file(tmp_path):

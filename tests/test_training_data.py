@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.table import QTable
+from astropy.table import QTable, vstack
 from scipy.stats import norm
 
+from astro_deepgalaxy.labels import TimeScale
 from astro_deepgalaxy.store import (
+    BooleanTarget,
     CategoryTarget,
+    ClassTarget,
     ImageTarget,
     NoTarget,
     TimeTarget,
+    ValueTarget,
     target_from_dict,
 )
 from astro_deepgalaxy.store.augment import Augmentation
@@ -204,3 +208,33 @@ def test_large_stores_are_not_held_in_memory(blob_store, place, monkeypatch):
 def test_no_rows_no_batches(blob_store):
     with pytest.raises(ValueError, match="no rows"):
         batches(blob_store, [], targets(), 8)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        TimeTarget(column="time"),
+        ClassTarget(71, "time", TimeScale()),
+        ClassTarget(9, "class"),
+        CategoryTarget(("merged",), "stage"),
+        BooleanTarget("is_merger"),
+        ValueTarget("mass_ratio", log=True),
+        ValueTarget("time", unit="Myr"),
+    ],
+    ids=lambda target: f"{target.kind} {target.column}",
+)
+def test_rows_that_come_from_a_table_without_the_column_have_no_label(target):
+    known = QTable(
+        {
+            "id": ["a"],
+            "time": [5.0] * u.Myr,
+            "class": [3],
+            "stage": ["merged"],
+            "is_merger": [False],
+            "mass_ratio": [0.5],
+        }
+    )
+    values, weights = target.encode(vstack([known, QTable({"id": ["b"]})]))
+    assert weights.tolist() == [1, 0]
+    assert not np.ma.isMaskedArray(weights)
+    assert np.isfinite(np.asarray(values)).all()

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..jobs import check_space
-from ..store.deepgalaxy_hdf5 import write_deepgalaxy_hdf5
+from ..store.deepgalaxy_writer import write_deepgalaxy_hdf5
 from .labelling import label_table, snapshot_labels
 from .survey import open_survey
 from .views import logarithmic, snapshot_views

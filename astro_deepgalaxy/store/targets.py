@@ -17,6 +17,7 @@ __all__ = [
     "NoTarget",
     "TimeTarget",
     "ValueTarget",
+    "numbers",
     "target_from_dict",
 ]
 
@@ -70,7 +71,7 @@ class TimeTarget:
         weights : numpy.ndarray
             1 where there is a label inside the time scale, else 0; (row,) float32.
         """
-        time = u.Quantity(table[self.column]).to_value(u.Myr)
+        time = numbers(table[self.column], u.Myr)
         classes = self.scale.classify(time * u.Myr)
         known = classes >= 0
         if self.width == 0:
@@ -184,7 +185,7 @@ class ClassTarget:
             If a class number is not one of the classes.
         """
         if self.scale is not None:
-            classes = self.scale.classify(u.Quantity(table[self.column]))
+            classes = self.scale.classify(numbers(table[self.column], u.Myr) * u.Myr)
         else:
             classes = np.ma.filled(np.ma.asarray(table[self.column]).astype(int), -1)
             wrong = (classes < -1) | (classes >= self.n)
@@ -268,7 +269,7 @@ class ValueTarget:
 
     def encode(self, table):
         """Targets (row, 1) and weights (row,) of the rows of a label table, both float32."""
-        values = np.ma.filled(u.Quantity(table[self.column], self.unit or None).value, np.nan)
+        values = numbers(table[self.column], self.unit or u.one)
         with np.errstate(divide="ignore", invalid="ignore"):
             values = ((np.log10(values) if self.log else values) - self.centre) / self.scale
         known = np.isfinite(values)
@@ -360,3 +361,22 @@ _KINDS = {
         NoTarget,
     )
 }
+
+
+def numbers(column, unit):
+    """A column as plain numbers, NaN in its gaps.
+
+    Parameters
+    ----------
+    column : `~astropy.units.Quantity`, `~astropy.table.Column` or masked
+        The column.
+    unit : `~astropy.units.Unit` or str
+        Unit of the numbers.
+
+    Returns
+    -------
+    numpy.ndarray of float
+    """
+    if hasattr(column, "filled"):
+        column = column.astype(float).filled(np.nan)
+    return u.Quantity(column).to_value(unit)

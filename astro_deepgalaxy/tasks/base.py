@@ -16,7 +16,7 @@ from ..store.joined import JoinedStores
 from .catalogue import about_table, build_catalogue
 from .inputs import as_store, prepared
 from .model_folder import read_config, read_model, write_model
-from .training_plan import training_job
+from .training_plan import training_job, training_record, versions
 
 __all__ = ["NetworkTask", "load_model"]
 
@@ -354,25 +354,7 @@ class NetworkTask(BaseEstimator):
         network = GalaxyNetwork(NetworkConfig.from_dict(job.network).untrained())
         network.load_weights(result.weights)
         recipe = store.attributes.get("recipe")
-        training = {
-            "groups": {
-                name: _groups(store.table, job.rows[name])
-                for name in ("train", "validation")
-                if name in job.rows
-            },
-            "images": {name: len(rows) for name, rows in job.rows.items()},
-            "split": self.split,
-            "history": result.history,
-            "best_epoch": result.best_epoch,
-            "seconds": round(result.seconds, 1),
-            "seed": job.seed,
-            "optimizer": job.optimizer,
-            "augment": job.augment,
-            "loss_weights": job.loss_weights,
-            "versions": _versions(),
-            "backbone": provider("backbone", self.backbone),
-            "trainer": provider("trainer", self.trainer),
-        }
+        training = training_record(self, store, job, result)
         for task in (self, *self.others_.values()):
             task.network_ = network
             task.recipe_ = Recipe.from_dict(recipe) if recipe else None
@@ -388,7 +370,7 @@ class NetworkTask(BaseEstimator):
             "backbone": self.training_["backbone"],
             "engine": provider("engine", self.engine),
             "recipe": self.recipe_.to_dict() if self.recipe_ is not None else None,
-            "versions": _versions(),
+            "versions": versions(),
         }
 
     def _plain_parameters(self):
@@ -423,15 +405,3 @@ def load_model(folder):
         If the folder is not a model, or its task is not installed.
     """
     return get_spec("task", read_config(folder)["task"]).load().load(folder)
-
-
-def _groups(table, rows):
-    name = "group" if "group" in table.colnames else "id"
-    return np.unique(np.ma.filled(np.ma.asarray(table[name][rows]).astype(str), "")).tolist()
-
-
-def _versions():
-    from importlib.metadata import version
-
-    names = ("astro-deepgalaxy", "tensorflow", "keras", "numpy", "astropy", "photutils")
-    return {name: version(name) for name in names}

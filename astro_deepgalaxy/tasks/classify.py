@@ -6,15 +6,16 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
-from scipy.special import logsumexp
 
 from ..flags import Flag
 from ..labels import STAGES, TimeScale
 from ..metrics.conformal import Conformal
 from ..store import BooleanTarget, CategoryTarget, ClassTarget, TimeTarget, ValueTarget
+from ..store.targets import numbers
 from .base import NetworkTask
 from .novelty import Novelty
 from .posterior import ClassPosterior, MixturePosterior
+from .views import mean_mixture, mean_probability, symmetric_views
 
 __all__ = ["MergerClassifier"]
 
@@ -208,10 +209,13 @@ class MergerClassifier(NetworkTask):
             classes = target.encode(table)[0][:, 0].astype(int)
             time = scale.centres[classes]
         elif self.target_width == 0 and self.time_loss is None:
-            target, time = ClassTarget(scale.n, self.time_column, scale), u.Quantity(column)
+            target, time = (
+                ClassTarget(scale.n, self.time_column, scale),
+                numbers(column, u.Myr) * u.Myr,
+            )
         else:
             target = TimeTarget(scale, self.target_width, self.time_column)
-            time = u.Quantity(column)
+            time = numbers(column, u.Myr) * u.Myr
         targets = {"time_class": target}
         if self.time_components:
             targets["time_density"] = ValueTarget(
@@ -228,7 +232,7 @@ class MergerClassifier(NetworkTask):
             targets["stage"] = CategoryTarget(STAGES, "stage")
         if "is_merger" in learn and _has_both(table["is_merger"]):
             targets["is_merger"] = BooleanTarget("is_merger")
-        if "mass_ratio" in learn and np.isfinite(_filled(table["mass_ratio"])).any():
+        if "mass_ratio" in learn and np.isfinite(numbers(table["mass_ratio"], u.one)).any():
             targets["mass_ratio"] = ValueTarget("mass_ratio", log=True, **_MASS_RATIO)
         inside = scale.classify(time) >= 0
         self.training_median_ = np.median(time[inside]) if inside.any() else np.nan * u.Myr
@@ -250,9 +254,16 @@ class MergerClassifier(NetworkTask):
     def _answers(self, engine, images):
         if not self.test_time_augmentation:
             return engine.predict(images)
-        square = images.shape[1] == images.shape[2]
-        views = [engine.predict(_symmetry(images, i)) for i in range(8 if square else 4)]
-        return {name: _mean_view(name, [view[name] for view in views]) for name in views[0]}
+        answers = [engine.predict(view) for view in symmetric_views(images)]
+        # The latent of a turned image is that of another image.
+        return {
+            name: answers[0][name]
+            if name == "z"
+            else (mean_mixture if name in _MIXTURES else mean_probability)(
+                [answer[name] for answer in answers]
+            )
+            for name in answers[0]
+        }
 
     def _columns(self, images, outputs):
         posterior = self.posterior(outputs)
@@ -356,7 +367,7 @@ class MergerClassifier(NetworkTask):
         column = np.ma.asarray(table[self.time_column])
         if column.dtype.kind in "iu":
             return self.time_scale_.centres[column.astype(int)]
-        time = u.Quantity(table[self.time_column]).to(u.Myr)
+        time = numbers(table[self.time_column], u.Myr) * u.Myr
         return np.where(self.time_scale_.classify(time) >= 0, time, np.nan * u.Myr)
 
     def _meta(self):
@@ -395,6 +406,7 @@ class MergerClassifier(NetworkTask):
 # The novelty above which an image is flagged: one in a hundred that were never trained on.
 _NOVEL = 0.99
 
+_MIXTURES = ("time_density", "mass_ratio")
 _RATIO_SCALE = {"centre": -0.25, "scale": 0.25}
 _MASS_RATIO = {"components": 3, **_RATIO_SCALE}
 
@@ -407,33 +419,6 @@ def _density(scale):
 
 def _has_both(column):
     return len(np.unique(np.ma.compressed(np.ma.asarray(column)))) == 2
-
-
-def _filled(column):
-    return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
-
-
-def _symmetry(images, number):
-    """One of the eight symmetries of a square; the first four need no square."""
-    if number & 1:
-        images = images[:, ::-1]
-    if number & 2:
-        images = images[:, :, ::-1]
-    return images.transpose(0, 2, 1, 3) if number & 4 else images
-
-
-def _mean_view(name, views):
-    """Answers from several views of the same images as one."""
-    if name == "z":
-        return views[0]
-    if name not in ("time_density", "mass_ratio"):
-        return np.mean(views, axis=0)
-    # A mixture of mixtures.
-    parts = [np.split(view, 3, axis=1) for view in views]
-    logits = [part[0] - logsumexp(part[0], axis=1, keepdims=True) for part in parts]
-    return np.concatenate(
-        [*logits, *(part[1] for part in parts), *(part[2] for part in parts)], axis=1
-    )
 
 
 def _bimodal(posterior):

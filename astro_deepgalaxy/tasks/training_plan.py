@@ -1,13 +1,16 @@
-"""From one or several tasks and a store to the job that trains them on one network."""
+"""From one or several tasks and a store to the job that trains them, and the record of it."""
+
+from importlib.metadata import version
 
 import numpy as np
 
 from ..flags import FAILED
+from ..plugins import provider
 from ..store import ImageTarget, NoTarget, split_by_group
 from ..store.augment import Augmentation
 from ..trainers import TrainingJob
 
-__all__ = ["training_job"]
+__all__ = ["training_job", "training_record", "versions"]
 
 
 def training_job(tasks, store, rows, unlabelled, work):
@@ -145,3 +148,50 @@ def _augmentation(augment):
 def _optimizer(task):
     given = {"name": task.optimizer} if isinstance(task.optimizer, str) else dict(task.optimizer)
     return {"learning_rate": task.learning_rate, "schedule": "cosine"} | given
+
+
+def training_record(task, store, job, result):
+    """What is kept of a training with the model, as JSON data.
+
+    Parameters
+    ----------
+    task : NetworkTask
+        The task whose settings counted.
+    store : CutoutStore or JoinedStores
+        The images.
+    job : TrainingJob
+        What was trained.
+    result : TrainingResult
+        What came of it.
+
+    Returns
+    -------
+    dict
+    """
+    name = "group" if "group" in store.table.colnames else "id"
+    names = np.ma.filled(np.ma.asarray(store.table[name]).astype(str), "")
+    return {
+        "groups": {
+            side: np.unique(names[job.rows[side]]).tolist()
+            for side in ("train", "validation")
+            if side in job.rows
+        },
+        "images": {side: len(rows) for side, rows in job.rows.items()},
+        "split": task.split,
+        "history": result.history,
+        "best_epoch": result.best_epoch,
+        "seconds": round(result.seconds, 1),
+        "seed": job.seed,
+        "optimizer": job.optimizer,
+        "augment": job.augment,
+        "loss_weights": job.loss_weights,
+        "versions": versions(),
+        "backbone": provider("backbone", task.backbone),
+        "trainer": provider("trainer", task.trainer),
+    }
+
+
+def versions():
+    """Versions of what decides an answer, by distribution."""
+    names = ("astro-deepgalaxy", "tensorflow", "keras", "numpy", "astropy", "photutils")
+    return {name: version(name) for name in names}

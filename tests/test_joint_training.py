@@ -1,0 +1,205 @@
+"""Several tasks on one network, labelled and unlabelled images, and what stops a training."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy import units as u
+
+from astro_deepgalaxy import GalaxyEmbedder, ImageReconstructor, MergerClassifier, load_model
+from astro_deepgalaxy.flags import Flag
+from astro_deepgalaxy.store import CutoutStore
+
+SMALL = {
+    "backbone": "simple",
+    "backbone_options": {"filters": [4, 8, 8]},
+    "epochs": 2,
+    "batch_size": 64,
+    "progress": False,
+}
+ALSO = {
+    "reconstruct": {"weight": 5.0, "filters": [8, 8, 4]},
+    "embed": {"latent_size": 4, "hidden": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def joint(blob_store, tmp_path_factory):
+    """A classifier that was trained together with the other tasks, and its folder."""
+    classifier = MergerClassifier(**SMALL, also=ALSO, validation_fraction=0.3).fit(blob_store)
+    folder = tmp_path_factory.mktemp("joint") / "model"
+    classifier.save(folder)
+    return classifier, folder
+
+
+def test_a_joint_model_is_loaded_as_each_of_its_tasks(joint, blob_store):
+    classifier, folder = joint
+    rows = [5, 3, 400]
+    z = GalaxyEmbedder.load(folder).predict(blob_store, rows=rows)["z"]
+    assert z.shape == (3, 4)
+    again = ImageReconstructor.load(folder).predict(blob_store, rows=rows)
+    assert (again["reconstruction_error"] > 0).all()
+    main = load_model(folder)
+    assert isinstance(main, MergerClassifier)
+    assert np.array_equal(
+        main.predict(blob_store, rows=rows)["time_probabilities"],
+        classifier.predict(blob_store, rows=rows)["time_probabilities"],
+    )
+    assert np.array_equal(main.outputs(blob_store, ["z"], rows)[1]["z"], z)
+
+
+def test_a_model_of_one_task_is_not_loaded_as_another(blob_store, tmp_path):
+    ImageReconstructor(**SMALL).fit(blob_store).save(tmp_path / "fcae")
+    with pytest.raises(ValueError, match="model of the task 'reconstruct', not 'embed'"):
+        GalaxyEmbedder.load(tmp_path / "fcae")
+
+
+def test_an_image_unlike_all_others_is_novel(joint, blob_store):
+    classifier, _ = joint
+    rng = np.random.default_rng(0)
+    usual = classifier.predict(blob_store, rows=np.arange(0, 600, 7))["novelty"]
+    z = classifier.outputs(blob_store, ["z"], np.arange(50))[1]["z"]
+    far = classifier.novelty_.score(z + 100 * rng.standard_normal(z.shape))
+    assert (far == 1).all()
+    assert (usual > 0.99).mean() < 0.05
+
+
+def test_a_classifier_takes_over_and_freezes_an_encoder(joint, blob_store):
+    _, folder = joint
+    classifier = MergerClassifier(**SMALL, initial_weights=str(folder), freeze=("encoder",))
+    classifier.fit(blob_store)
+    before = load_model(folder).network_
+    for old, new in zip(before.encoder.weights, classifier.network_.encoder.weights, strict=True):
+        assert np.array_equal(old.numpy(), new.numpy())
+    kernels = (
+        net.classifier.get_layer("time_class").kernel for net in (before, classifier.network_)
+    )
+    assert not np.array_equal(*(kernel.numpy() for kernel in kernels))
+
+
+def test_weights_of_another_architecture_are_refused(joint, blob_store):
+    _, folder = joint
+    other = SMALL | {"backbone_options": {"filters": [4, 8, 16]}}
+    with pytest.raises(ValueError, match=r"encoder.weights.h5: not the weights of the encoder"):
+        MergerClassifier(**other, initial_weights=str(folder)).fit(blob_store)
+
+
+def test_a_frozen_part_must_exist(blob_store):
+    with pytest.raises(ValueError, match="cannot freeze decoder: the network has the parts"):
+        MergerClassifier(**SMALL, freeze=("decoder",)).fit(blob_store)
+
+
+def test_rows_without_labels_move_the_decoder_but_not_the_classifier(blob_store):
+    rows = np.arange(0, 64)
+    settings = SMALL | {"epochs": 1, "augment": False}
+    also = {"reconstruct": {"filters": [8, 8, 4]}}
+
+    def trained(unlabelled, weight):
+        model = MergerClassifier(
+            **settings,
+            also={"reconstruct": also["reconstruct"] | {"weight": weight}},
+            validation_fraction=0.0,
+            initial_weights=None,
+            freeze=("encoder",),
+        )
+        return model.fit(blob_store, rows=rows, unlabelled=unlabelled)
+
+    alone, more = trained(None, 1.0), trained(np.arange(100, 164), 1.0)
+    assert more.training_["images"] == {"train": 64, "unlabelled": 64}
+    deepest = "step1_0_conv"
+    kernels = [net.network_.decoder.get_layer(deepest).kernel.numpy() for net in (alone, more)]
+    assert not np.array_equal(*kernels)
+
+
+def test_unlabelled_images_need_a_task_that_learns_from_them(blob_store):
+    with pytest.raises(ValueError, match="unlabelled images teach this model nothing"):
+        MergerClassifier(**SMALL).fit(
+            blob_store, rows=np.arange(300), unlabelled=np.arange(400, 500)
+        )
+
+
+def test_a_row_is_labelled_or_not(blob_store):
+    model = MergerClassifier(**SMALL, also={"reconstruct": {}})
+    with pytest.raises(ValueError, match="cannot be both"):
+        model.fit(blob_store, rows=np.arange(300), unlabelled=np.arange(299, 310))
+
+
+def test_a_loss_that_is_not_a_number_names_its_images(blob_store, tmp_path):
+    path = tmp_path / "bad.zarr"
+    bad = CutoutStore.create(path, 64, (32, 32, 1), {}, shard_rows=64)
+    images = blob_store.load(np.arange(64))
+    images[17] = np.nan
+    bad.write_shard(0, images, blob_store.table[:64])
+    work = tmp_path / "work"
+    model = MergerClassifier(
+        **(SMALL | {"batch_size": 8}), augment=False, validation_fraction=0.0, work_folder=work
+    )
+    with pytest.raises(ValueError, match="not a number in epoch 1, batch"):
+        model.fit(bad)
+    found = json.loads((work / "training" / "nan_batch.json").read_text())
+    assert "blob17" in found["ids"]
+    assert len(found["ids"]) == 8
+
+
+def test_class_numbers_are_learned_and_checked(blob_store, tmp_path):
+    store = CutoutStore.create(tmp_path / "c.zarr", 600, (32, 32, 1), {}, shard_rows=600)
+    table = blob_store.table.copy()
+    table["number"] = np.arange(600) % 71
+    store.write_shard(0, blob_store.load(np.arange(600)), table)
+    catalogue = MergerClassifier(**SMALL, time_column="number").fit(store).predict(store, rows=[1])
+    assert catalogue["time_class"].shape == (1,)
+    table["number"] = np.arange(600) % 80
+    wrong = CutoutStore.create(tmp_path / "w.zarr", 600, (32, 32, 1), {}, shard_rows=600)
+    wrong.write_shard(0, blob_store.load(np.arange(600)), table)
+    with pytest.raises(ValueError, match="has the class 71, and the time scale has the classes 0"):
+        MergerClassifier(**SMALL, time_column="number").fit(wrong)
+
+
+def test_a_mixture_gives_continuous_times(blob_store):
+    model = MergerClassifier(**SMALL, time_components=3, test_time_augmentation=True)
+    catalogue = model.fit(blob_store).predict(blob_store, rows=np.arange(40))
+    assert (catalogue["time_lower"] < catalogue["time_since_pericentre"]).all()
+    assert (catalogue["time_since_pericentre"] < catalogue["time_upper"]).all()
+    assert catalogue["time_since_pericentre"].unit == u.Myr
+
+
+def test_test_time_augmentation_is_blind_to_the_symmetries(joint, blob_store, tmp_path):
+    classifier, _ = joint
+    image = blob_store.load([0])[0] + np.linspace(0, 0.3, 32)[:, None, None].astype(np.float32)
+    views = [image, image[::-1], image[:, ::-1], image.transpose(1, 0, 2)]
+    store = CutoutStore.create(tmp_path / "v.zarr", 4, (32, 32, 1), {})
+    table = blob_store.table[:4]
+    store.write_shard(0, np.clip(np.stack(views), 0, 1), table)
+    classifier.set_params(test_time_augmentation=True)
+    blind = classifier.predict(store)["time_probabilities"]
+    classifier.set_params(test_time_augmentation=False)
+    plain = classifier.predict(store)["time_probabilities"]
+    assert np.abs(blind - blind[0]).max() < 1e-5 < np.abs(plain - plain[0]).max()
+
+
+def test_is_merger_and_mass_ratio_are_learned_where_they_are_known(blob_store, tmp_path):
+    table = blob_store.table.copy()
+    time = table["time_since_pericentre"].value
+    table["is_merger"] = time > 100
+    table["mass_ratio"] = np.where(time > 0, np.clip(time / 520, 0.1, 1), np.nan)
+    store = CutoutStore.create(tmp_path / "m.zarr", 600, (32, 32, 1), {}, shard_rows=600)
+    store.write_shard(0, blob_store.load(np.arange(600)), table)
+    model = MergerClassifier(**(SMALL | {"epochs": 12, "learning_rate": 5e-3}))
+    catalogue = model.fit(store).predict(store)
+    right = (catalogue["merger_probability"] > 0.5) == table["is_merger"]
+    assert right.mean() > 0.9
+    unlikely = (catalogue["flags"] & int(Flag.UNLIKELY_MERGER)) != 0
+    assert np.array_equal(unlikely, catalogue["merger_probability"] < 0.5)
+    late = time > 200
+    assert np.median(np.abs(catalogue["mass_ratio"] - table["mass_ratio"])[late]) < 0.15
+    assert (catalogue["mass_ratio_lower"] < catalogue["mass_ratio_upper"]).all()
+
+
+def test_intervals_are_calibrated_when_enough_groups_are_aside(joint, blob_store):
+    classifier, _ = joint
+    assert classifier.conformal_.groups == 3
+    assert classifier.predict(blob_store, rows=[0]).meta["calibrated"]
+    classifier.set_params(interval=0.95)
+    with pytest.raises(ValueError, match="calibration groups"):
+        classifier.predict(blob_store, rows=[0])
+    classifier.set_params(interval=0.68)
