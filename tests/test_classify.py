@@ -14,7 +14,7 @@ from astro_deepgalaxy import Flag, MergerClassifier, TimeScale
 from astro_deepgalaxy.evaluation import scorecard
 from astro_deepgalaxy.io import read_table, write_table
 from astro_deepgalaxy.preprocess import Recipe
-from astro_deepgalaxy.tasks.classify import _bimodal
+from astro_deepgalaxy.tasks.posterior import bimodal
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_bimodal_means_two_separate_peaks():
     border = norm.pdf(k, 0, 4) + norm.pdf(k, 70, 4)
     posterior = np.array([one, near, two, faint, border])
     posterior /= posterior.sum(axis=1, keepdims=True)
-    assert _bimodal(posterior).tolist() == [False, False, True, False, True]
+    assert bimodal(posterior).tolist() == [False, False, True, False, True]
 
 
 def test_scorecard_needs_the_same_images(fitted, raw):

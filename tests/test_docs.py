@@ -45,7 +45,11 @@ def desk(tmp_path_factory):
         run_survey("simulations", plan, processes=1, progress=False)
         labels = write_images("simulations", "mergers", RealTelescope(), processes=1)
         store = preprocess_batch(labels, Recipe.default(64), "mergers.zarr", progress=False)
-        model = MergerClassifier("simple", epochs=1, validation_fraction=0.0, progress=False)
+        small = {"filters": [16, 8, 8, 4, 4]}
+        also = {"reconstruct": small, "embed": small | {"latent_size": 4, "hidden": 16}}
+        model = MergerClassifier(
+            "simple", epochs=1, validation_fraction=0.0, also=also, progress=False
+        )
         model.fit(store).save("my_model")
         model.save("astro-deepgalaxy-quickstart/model")
         write_tiles()

@@ -4,8 +4,6 @@ import json
 
 import numpy as np
 from astropy import units as u
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from ..flags import Flag
 from ..labels import STAGES, TimeScale
@@ -14,7 +12,7 @@ from ..store import BooleanTarget, CategoryTarget, ClassTarget, TimeTarget, Valu
 from ..store.targets import numbers
 from .base import NetworkTask
 from .novelty import Novelty
-from .posterior import ClassPosterior, MixturePosterior
+from .posterior import ClassPosterior, MixturePosterior, bimodal
 from .views import mean_mixture, mean_probability, symmetric_views
 
 __all__ = ["MergerClassifier"]
@@ -276,7 +274,7 @@ class MergerClassifier(NetworkTask):
             "time_upper": upper,
             "time_probabilities": classes,
         }
-        flags = np.where(_bimodal(classes), int(Flag.BIMODAL), 0)
+        flags = np.where(bimodal(classes), int(Flag.BIMODAL), 0)
         if "stage" in outputs:
             columns["stage"] = np.array(STAGES)[outputs["stage"].argmax(axis=1)]
             columns["stage_probabilities"] = outputs["stage"]
@@ -419,16 +417,3 @@ def _density(scale):
 
 def _has_both(column):
     return len(np.unique(np.ma.compressed(np.ma.asarray(column)))) == 2
-
-
-def _bimodal(posterior):
-    """Whether a posterior has a second peak, apart from the first, of at least half its height.
-
-    The posterior is smoothed over two classes; a peak counts when it stands out from the valley
-    beside it by half of the highest peak.
-    """
-    smooth = gaussian_filter1d(posterior, 2.0, axis=1, mode="constant")
-    padded = np.pad(smooth, ((0, 0), (1, 1)))
-    return np.array(
-        [len(find_peaks(row, prominence=0.5 * row.max())[0]) > 1 for row in padded], dtype=bool
-    )

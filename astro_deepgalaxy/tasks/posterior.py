@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 from scipy.special import ndtr, softmax
 
 from ..labels import TimeScale
 
-__all__ = ["ClassPosterior", "MixturePosterior"]
+__all__ = ["ClassPosterior", "MixturePosterior", "bimodal"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,26 @@ class MixturePosterior:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         value = 10 ** ((low + high) / 2) if self.log else (low + high) / 2
         return value << u.Unit(self.unit) if self.unit else value
+
+
+def bimodal(probabilities):
+    """Whether a posterior has a second peak, apart from the first, of at least half its height.
+
+    The posterior is smoothed over two classes; a peak counts when it stands out from the valley
+    beside it by half of the highest peak.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        Class probabilities (n, class).
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        (n,).
+    """
+    smooth = gaussian_filter1d(probabilities, 2.0, axis=1, mode="constant")
+    padded = np.pad(smooth, ((0, 0), (1, 1)))
+    return np.array(
+        [len(find_peaks(row, prominence=0.5 * row.max())[0]) > 1 for row in padded], dtype=bool
+    )

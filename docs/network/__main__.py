@@ -1,0 +1,63 @@
+"""Train and judge the whole network: ``python docs/network [NAME ...] --work FOLDER``.
+
+Simulates mergers and controls, observes them, and trains the models of the page "How good the
+network is"; each experiment writes a table (CSV), and some a figure (PNG), beside this file. An
+interrupted run goes on where it was when the command is given again.
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import data
+import headline
+import latent
+import matplotlib.pyplot as plt
+import semi
+
+EXPERIMENTS = {
+    experiment.__name__: experiment
+    for experiment in (
+        data.prepare,
+        headline.headline,
+        headline.headline_kpc,
+        latent.latent,
+        latent.search,
+        semi.semi,
+    )
+}
+HERE = Path(__file__).parent
+
+
+def main():
+    """Run the experiments named on the command line, or all of them."""
+    parser = argparse.ArgumentParser(prog="python docs/network", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EXPERIMENTS))
+    parser.add_argument("--work", type=Path, required=True, help="folder for images and models")
+    parser.add_argument("--real", type=Path, help="folder of real images, also learned from")
+    parser.add_argument("--epochs", type=int, default=20, help="of each headline model")
+    parser.add_argument("--embedder-epochs", type=int, default=8)
+    parser.add_argument("--semi-images", type=int, default=30000, help="images seen by each model")
+    options = parser.parse_args()
+    for name in options.names or EXPERIMENTS:
+        start = time.perf_counter()
+        rows, figure = EXPERIMENTS[name](options)
+        with (HERE / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(rows[0])
+            writer.writerows([row.values() for row in rows])
+        if figure is not None:
+            figure.savefig(HERE / f"{name}.png", dpi=130)
+            plt.close(figure)
+        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+        for row in rows:
+            print("  ", "  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""What z keeps of an image, and what is found by it."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy import units as u
+from data import real, split, stores
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from astro_deepgalaxy import GalaxyEmbedder
+from astro_deepgalaxy.metrics import bootstrap_range
+from astro_deepgalaxy.metrics.similarity import masked_ssim, source_mask
+
+SIZE = 32
+_QUERIES = 600
+_PCA_IMAGES = 4000
+
+
+def latent(options):
+    """Images through z, through PCA of the same length, and through the decoder alone."""
+    store, embedder = stores(options, "ideal"), _embedder(options)
+    train, unseen = split(store)
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(unseen, min(_QUERIES, len(unseen)), replace=False))
+    images = store.load(rows)
+    shape = images.shape[1:]
+    known = store.load(np.sort(rng.choice(train, min(_PCA_IMAGES, len(train)), replace=False)))
+    pca = PCA(SIZE, svd_solver="randomized", random_state=0).fit(known.reshape(len(known), -1))
+    flat = pca.inverse_transform(pca.transform(images.reshape(len(images), -1)))
+    _, outputs = embedder.outputs(store, ["latent_reconstruction", "reconstruction"], rows)
+    again = {
+        f"z of {SIZE}": outputs["latent_reconstruction"],
+        f"PCA of {SIZE}": np.clip(flat.reshape(-1, *shape), 0, 1),
+        "FCAE alone (the whole feature map)": outputs["reconstruction"],
+        "mean of the training images": np.broadcast_to(known.mean(axis=0), images.shape),
+    }
+    groups = np.asarray(store.table["group"][rows], dtype=str)
+    masks = [source_mask(image) for image in images]
+    everything = [np.ones(shape[:2], dtype=bool)] * len(images)
+    table = []
+    for name, others in again.items():
+        inside, whole = (_ssim(images, others, where) for where in (masks, everything))
+        table.append(
+            {
+                "through": name,
+                **_mean("SSIM of sources", inside, groups),
+                **_mean("SSIM of images", whole, groups),
+            }
+        )
+    return table, _examples(images, again)
+
+
+def search(options):
+    """Likeness of the first recommendation, found anywhere and in other simulations only."""
+    store, embedder = stores(options, "ideal"), _embedder(options)
+    merger = np.asarray(store.table["kind"], dtype=str) == "merger"
+    train, unseen = (rows[merger[rows]] for rows in split(store))
+    everywhere = np.sort(np.concatenate([train, unseen]))
+    _about, outputs = embedder.outputs(store, ["z"], everywhere)
+    table = store.table[everywhere]
+    images = store.load(everywhere)
+    masks = [source_mask(image) for image in images]
+    groups = np.asarray(table["group"], dtype=str)
+    time = u.Quantity(table["time_since_pericentre"]).to_value(u.Myr)
+    rng = np.random.default_rng(0)
+    queries = rng.choice(np.flatnonzero(np.isin(everywhere, unseen)), _QUERIES, replace=False)
+    first = {
+        "anywhere, by z": _first(outputs["z"], queries, groups, other=False),
+        "other simulations, by z": _first(outputs["z"], queries, groups, other=True),
+    }
+    pixels = images.reshape(len(images), -1)
+    flat = PCA(SIZE, svd_solver="randomized", random_state=0).fit(pixels[::4]).transform(pixels)
+    first["other simulations, by PCA of pixels"] = _first(flat, queries, groups, other=True)
+    first["anywhere, by PCA of pixels"] = _first(flat, queries, groups, other=False)
+    first["other simulations, at random"] = np.array(
+        [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
+    )
+    rows = []
+    for name, found in first.items():
+        alike = _ssim(images[queries], images[found], [masks[i] for i in queries])
+        away = np.abs(time[queries] - time[found])
+        rows.append(
+            {
+                "neighbour": name,
+                **_mean("SSIM of sources", alike, groups[queries]),
+                "median |time difference| (Myr)": f"{np.median(away):.0f}",
+            }
+        )
+    return rows, None
+
+
+def _first(vectors, queries, groups, other):
+    """Nearest image of each query but itself, or the nearest of another simulation."""
+    index = NearestNeighbors(n_neighbors=2).fit(vectors)
+    if not other:
+        near = index.kneighbors(vectors[queries], return_distance=False)
+        return np.where(near[:, 0] == queries, near[:, 1], near[:, 0])
+    found = []
+    for i in queries:
+        distance = np.linalg.norm(vectors - vectors[i], axis=1)
+        found.append(np.argmin(np.where(groups == groups[i], np.inf, distance)))
+    return np.array(found)
+
+
+def _embedder(options):
+    """Encoder, decoder and latent, learned from images with and without noise, and real ones."""
+    store = stores(options, "ideal")
+    folder = options.work / "embedder"
+    embedder = GalaxyEmbedder(
+        "simple",
+        backbone_options={"filters": [24, 48, 96, 128, 160]},
+        image_size=128,
+        latent_size=SIZE,
+        filters=[48, 32, 16, 8, 8],
+        also={"reconstruct": {"weight": 10.0, "filters": [48, 32, 16, 8, 8]}},
+        epochs=options.embedder_epochs,
+        batch_size=64,
+        learning_rate=2e-3,
+        validation_fraction=0.1,
+        augment={"blur": 0.0, "noise": 0.0, "stars": 0},
+        beta=2e-4,
+        seed=1,
+        work_folder=folder,
+    )
+    if (folder / "model").exists():
+        return GalaxyEmbedder.load(folder / "model")
+    embedder.fit(store, rows=split(store)[0], unlabelled=real(options))
+    embedder.save(folder / "model")
+    return embedder
+
+
+def _ssim(images, others, masks):
+    return np.array([masked_ssim(*each) for each in zip(images, others, masks, strict=True)])
+
+
+def _mean(name, values, groups):
+    low, high = bootstrap_range(lambda rows: values[rows].mean(), groups)
+    return {name: f"{values.mean():.3f}", f"{name}, 95 % range": f"{low:.3f} to {high:.3f}"}
+
+
+def _examples(images, again, n=6):
+    chosen = np.linspace(0, len(images) - 1, n).astype(int)
+    rows = {"image": images, **again}
+    figure, axes = plt.subplots(len(rows), n, figsize=(1.3 * n, 1.3 * len(rows)))
+    for line, (name, several) in zip(axes, rows.items(), strict=True):
+        for axis, i in zip(line, chosen, strict=True):
+            axis.imshow(several[i][..., 0], cmap="magma", vmin=0, vmax=1, origin="lower")
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=6)
+    return figure
