@@ -26,7 +26,7 @@ ALSO = {
 @pytest.fixture(scope="module")
 def joint(blob_store, tmp_path_factory):
     """A classifier that was trained together with the other tasks, and its folder."""
-    classifier = MergerClassifier(**SMALL, also=ALSO, validation_fraction=0.3).fit(blob_store)
+    classifier = MergerClassifier(**SMALL, also=ALSO, validation_fraction=0.4).fit(blob_store)
     folder = tmp_path_factory.mktemp("joint") / "model"
     classifier.save(folder)
     return classifier, folder
@@ -197,7 +197,7 @@ def test_is_merger_and_mass_ratio_are_learned_where_they_are_known(blob_store, t
 
 def test_intervals_are_calibrated_when_enough_groups_are_aside(joint, blob_store):
     classifier, _ = joint
-    assert classifier.conformal_.groups == 3
+    assert classifier.conformal_.groups == 4
     assert classifier.predict(blob_store, rows=[0]).meta["calibrated"]
     classifier.set_params(interval=0.95)
     with pytest.raises(ValueError, match="calibration groups"):
