@@ -1,6 +1,7 @@
-"""Reports: how well a catalogue agrees with known labels."""
+"""Reports: how well a model or a catalogue agrees with known labels."""
 
-from .report import write_report
+from .evaluation import Evaluation, evaluate
+from .report import write_evaluation
 from .scorecard import Scorecard, scorecard
 
-__all__ = ["Scorecard", "scorecard", "write_report"]
+__all__ = ["Evaluation", "Scorecard", "evaluate", "scorecard", "write_evaluation"]

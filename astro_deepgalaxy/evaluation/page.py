@@ -2,8 +2,17 @@
 
 import base64
 import html
+import math
 
-__all__ = ["page", "png_uri", "rows_table"]
+__all__ = [
+    "lines_table",
+    "number_text",
+    "page",
+    "percent_text",
+    "png_uri",
+    "range_text",
+    "rows_table",
+]
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b2733; max-width: 62rem; margin: 2rem auto;
@@ -63,6 +72,81 @@ def rows_table(rows):
         for name, value in rows.items()
     )
     return f"<table>{cells}</table>"
+
+
+def lines_table(lines):
+    """A table with a head, whose first column names the rows and whose others hold numbers.
+
+    Parameters
+    ----------
+    lines : list of list of str
+        The head and the rows, as HTML.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    head = "".join(f'<th class="{"number" if i else ""}">{c}</th>' for i, c in enumerate(lines[0]))
+    rows = "\n".join(
+        f"<tr><th>{name}</th>" + "".join(f'<td class="number">{c}</td>' for c in cells) + "</tr>"
+        for name, *cells in lines[1:]
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>\n{rows}</table></div>'
+
+
+def number_text(value):
+    """A number with two decimals, as HTML.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    str
+    """
+    return f"{value:.2f}".replace("-", "&minus;")
+
+
+def percent_text(share):
+    """A share in per cent, or a dash, as HTML.
+
+    Parameters
+    ----------
+    share : float or None
+        The share; None if it is not known.
+
+    Returns
+    -------
+    str
+    """
+    return "&ndash;" if share is None else f"{share:.1%}"
+
+
+def range_text(value, limits, unit="", digits=0):
+    """A number with its range in brackets, unless that is not finite.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    limits : tuple of float
+        The borders of its range.
+    unit : str
+        Unit of all three.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    str
+    """
+    text = f"{value:.{digits}f}"
+    if all(map(math.isfinite, limits)):
+        text += f" ({limits[0]:.{digits}f} to {limits[1]:.{digits}f})"
+    return f"{text} {unit}".strip()
 
 
 def png_uri(data):
