@@ -14,11 +14,16 @@ _PUBLIC = {
     "Cutout": "astro_deepgalaxy.cutout",
     "CutoutStore": "astro_deepgalaxy.store",
     "Flag": "astro_deepgalaxy.flags",
+    "GalaxyClusterer": "astro_deepgalaxy.tasks.cluster",
+    "GalaxyEmbedder": "astro_deepgalaxy.tasks.embed",
+    "ImageReconstructor": "astro_deepgalaxy.tasks.reconstruct",
     "MergerClassifier": "astro_deepgalaxy.tasks.classify",
     "Mosaics": "astro_deepgalaxy.preprocess.mosaic",
     "Recipe": "astro_deepgalaxy.preprocess",
+    "SimilaritySearch": "astro_deepgalaxy.tasks.search",
     "TimeScale": "astro_deepgalaxy.labels",
     "preprocess_batch": "astro_deepgalaxy.preprocess.batch",
+    "load_model": "astro_deepgalaxy.tasks.base",
     "read_cutout": "astro_deepgalaxy.io",
 }
 

@@ -5,6 +5,7 @@ from .specs import (
     BackboneSpec,
     CommandSpec,
     EngineSpec,
+    IndexSpec,
     ReaderSpec,
     StepSpec,
     TaskSpec,
@@ -127,6 +128,23 @@ def register_engines():
 
 
 @hookimpl
+def register_indexes():
+    """An index that compares with every vector, and one for large sets."""
+    return [
+        IndexSpec(
+            name="exact",
+            factory="astro_deepgalaxy.indexes.exact:ExactIndex",
+            summary="Every vector is compared, by scikit-learn",
+        ),
+        IndexSpec(
+            name="faiss",
+            factory="astro_deepgalaxy.indexes.faiss_lists:FaissIndex",
+            summary="Some lists of vectors are looked through, by faiss: for a million and more",
+        ),
+    ]
+
+
+@hookimpl
 def register_tasks():
     """The questions the package answers."""
     return [
@@ -146,7 +164,23 @@ def register_tasks():
                 "stage",
                 "stage_probabilities",
             ),
-        )
+        ),
+        TaskSpec(
+            name="reconstruct",
+            factory="astro_deepgalaxy.tasks.reconstruct:ImageReconstructor",
+            summary="The image that the network makes of its features again",
+            outputs=("reconstruction",),
+            losses=("mean_absolute_error",),
+            columns=("reconstruction_ssim", "reconstruction_error"),
+        ),
+        TaskSpec(
+            name="embed",
+            factory="astro_deepgalaxy.tasks.embed:GalaxyEmbedder",
+            summary="A few numbers in which images that look alike are neighbours",
+            outputs=("kl", "feature_error", "latent_reconstruction"),
+            losses=("value", "value", "mean_absolute_error"),
+            columns=("z", "z_error"),
+        ),
     ]
 
 
@@ -159,6 +193,13 @@ def register_commands():
         "preprocess": "Turn images into a store of network-ready cutouts",
         "train": "Train a model from a TOML run file",
         "predict": "Write a catalogue of mergers from images",
+        "evaluate": "Judge a model by labelled images, and write a report",
+        "reconstruct": "Write what a reconstruction leaves of images, as FITS files",
+        "embed": "Describe images by a few numbers, the latent z",
+        "index": "Embed a store of images, so that they can be searched",
+        "search": "Find the known encounters that images look like",
+        "cluster": "Group images that look alike",
+        "explain": "Show which parts of the images the predictions rest on",
         "galaxy-zoo": "Label a folder of images by the votes of Galaxy Zoo",
         "plugins": "List and check plugins",
     }

@@ -9,6 +9,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 __all__ = [
     "with_pixels",
     "icrs_to_pixel",
+    "image_wcs",
     "local_frame",
     "pixel_to_icrs",
     "position_degrees",
@@ -185,6 +186,29 @@ def tangent_wcs(ra, dec, matrix, x, y):
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.set()
     return wcs
+
+
+def image_wcs(ra, dec, cd, shape):
+    """The WCS of a prepared image, tangential at its middle.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Position of its middle in degrees.
+    cd : array_like
+        The four entries of its CD matrix in degrees, as `local_frame` gives them.
+    shape : tuple of int
+        Its pixels (y, x).
+
+    Returns
+    -------
+    `~astropy.wcs.WCS` or None
+        None if the matrix is not known.
+    """
+    cd = np.reshape(cd, (2, 2))
+    if not np.isfinite(cd).all():
+        return None
+    return tangent_wcs(ra, dec, cd, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
 
 
 def _is_icrs(wcs):

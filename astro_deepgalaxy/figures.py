@@ -1,12 +1,26 @@
 """Figures of images, training and results. Each function returns a matplotlib Figure."""
 
+from pathlib import Path
+
 import numpy as np
 from astropy import units as u
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-__all__ = ["confusion", "contact_sheet", "histogram", "learning_curve", "predicted_against_true"]
+__all__ = [
+    "check_figure_suffix",
+    "confusion",
+    "contact_sheet",
+    "histogram",
+    "latent_grid",
+    "learning_curve",
+    "predicted_against_true",
+    "reconstructions",
+]
 
 _INK, _FAINT, _ACCENT, _SECOND = "#1b2733", "#c9d1d9", "#c8553d", "#2a6f97"
+_RESIDUAL = LinearSegmentedColormap.from_list("residual", ["#7ab8e0", "black", "#f0a35e"])
 
 
 def contact_sheet(images, titles=None, columns=6, title=None):
@@ -201,6 +215,126 @@ def histogram(samples, label, limits=None, bins=40, log=False):
     if any(samples):
         ax.legend(frameon=False)
     return figure
+
+
+def reconstructions(images, reconstructions, titles=None):
+    """Images, below them what a network makes of them again, and below that the residuals.
+
+    Parameters
+    ----------
+    images, reconstructions : sequence of array_like
+        Pictures (y, x, channel) in [0, 1]; the first row of pixels is at the bottom.
+    titles : sequence of str, optional
+        A caption for each.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+
+    Raises
+    ------
+    ValueError
+        If there is no image.
+    """
+    if len(images) == 0:
+        raise ValueError("a figure of reconstructions needs at least one image")
+    images, reconstructions = np.asarray(images), np.asarray(reconstructions)
+    residuals = (images - reconstructions).mean(axis=-1)
+    # A few pixels of a bright centre should not hide the rest.
+    limit = max(float(np.quantile(np.abs(residuals), 0.998)), 1e-3)
+    figure = Figure(figsize=(1.6 * len(images) + 1.1, 5.2), facecolor="black", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(3, len(images), squeeze=False)
+    for i, column in enumerate(axes.T):
+        for ax, picture in zip(column, (images[i], reconstructions[i]), strict=False):
+            ax.imshow(_shown(picture), origin="lower", cmap="gray", vmin=0, vmax=1)
+        shown = column[2].imshow(
+            residuals[i], origin="lower", cmap=_RESIDUAL, vmin=-limit, vmax=limit
+        )
+        if titles is not None:
+            column[0].set_title(titles[i], color="white", fontsize=8)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for ax, label in zip(axes[:, 0], ("image", "reconstruction", "residual"), strict=True):
+        ax.set_ylabel(label, color="white", fontsize=9)
+    bar = figure.colorbar(shown, ax=axes[2], fraction=0.03, pad=0.01)
+    bar.ax.tick_params(colors="white", labelsize=7)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def latent_grid(images, corners=None, title=None):
+    """Images of points in a latent space, side by side as the points lie.
+
+    Parameters
+    ----------
+    images : array_like
+        Pictures (row, column, y, x, channel) in [0, 1].
+    corners : sequence of array_like, optional
+        Four pictures of the same shape, shown beside the ends of the first and the last row: the
+        images whose points these are.
+    title : str, optional
+        Title.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+    """
+    images = np.asarray(images)
+    rows, columns, ny, nx, channels = images.shape
+    sheet = images[::-1].transpose(0, 2, 1, 3, 4).reshape(rows * ny, columns * nx, channels)
+    side = 0 if corners is None else 1.2
+    width = columns + 2 * side
+    inches = min(1.0, 8.0 / width)
+    figure = Figure(
+        figsize=(inches * width + 0.1, inches * rows * ny / nx + (0.45 if title else 0.1)),
+        facecolor="black",
+        layout="constrained",
+    )
+    ax = figure.subplots()
+    look = {"origin": "lower", "cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    ax.imshow(_shown(sheet), extent=(0, columns, 0, rows), **look)
+    if corners is not None:
+        for picture, (y, x) in zip(
+            corners, ((rows - 1, 0), (rows - 1, 1), (0, 0), (0, 1)), strict=True
+        ):
+            left = columns + side - 1 if x else -side
+            ax.imshow(_shown(np.asarray(picture)), extent=(left, left + 1, y, y + 1), **look)
+            for place in (left, (columns - 1) * x):
+                ax.add_patch(
+                    Rectangle((place, y), 1, 1, fill=False, ec=_ACCENT, lw=1.2, clip_on=False)
+                )
+    ax.set(xlim=(-side, columns + side), ylim=(0, rows), aspect=ny / nx)
+    ax.set_axis_off()
+    if title:
+        figure.suptitle(title, color="white", fontsize=10)
+    return figure
+
+
+def check_figure_suffix(path):
+    """Refuse a file name that no figure can be written to, before any work.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If its suffix is not that of a picture.
+    """
+    known = Figure().canvas.get_supported_filetypes()
+    if Path(path).suffix.lower().removeprefix(".") not in known:
+        raise ValueError(
+            f"{path}: the suffix of a figure chooses its format, such as .png, .pdf or .svg"
+        )
+
+
+def _shown(picture):
+    """What is shown of a picture (y, x, channel): colour, or the mean of its channels."""
+    return picture if picture.shape[-1] == 3 else picture.mean(axis=-1)
 
 
 def _figure(size):

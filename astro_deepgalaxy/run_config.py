@@ -135,9 +135,14 @@ def read_run_config(path):
         for key in ("labels", "store", "recipe", "unlabelled")
         if getattr(config.data, key)
     }
+    training = config.training
+    if training.initial_weights:
+        start = str(path.parent / training.initial_weights)
+        training = training.model_copy(update={"initial_weights": start})
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=places),
+            "training": training,
             "output": str(path.parent / config.output),
         }
     )

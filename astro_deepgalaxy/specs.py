@@ -150,14 +150,25 @@ class TrainerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec(Spec):
-    """Who predicts: ``factory(network, **options)`` returns an object with ``predict(batch)``."""
+    """Who predicts: ``factory(network, outputs=None, **options)``.
+
+    It returns an object whose ``predict(batch)`` gives a dict of arrays: the network's outputs of
+    these names, those of the classifier by default.
+    """
 
     kind: ClassVar[str] = "engine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSpec(Spec):
-    """A vector index: ``factory(vectors, **options)`` returns ``query(vectors, k)``."""
+    """An index of vectors: who finds the nearest neighbours by Euclidean distance.
+
+    ``factory(vectors, **options)``, with vectors (n, L) or None for an empty one, returns an
+    object with ``query(vectors, k) -> (distances, rows)``, both (n, k), nearest first;
+    ``add(vectors)``, whose rows go on after those before; ``save(folder)`` of what it adds to the
+    vectors; ``load(folder, vectors)``, with the vectors it was made of, which may be
+    memory-mapped; and ``len``.
+    """
 
     kind: ClassVar[str] = "index"
 

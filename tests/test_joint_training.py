@@ -1,14 +1,25 @@
 """Several tasks on one network, labelled and unlabelled images, and what stops a training."""
 
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.table import QTable
 
-from astro_deepgalaxy import GalaxyEmbedder, ImageReconstructor, MergerClassifier, load_model
+from astro_deepgalaxy import (
+    GalaxyEmbedder,
+    ImageReconstructor,
+    MergerClassifier,
+    Recipe,
+    load_model,
+)
 from astro_deepgalaxy.flags import Flag
-from astro_deepgalaxy.store import CutoutStore
+from astro_deepgalaxy.store import CutoutStore, groups_of, split_by_group
+from astro_deepgalaxy.tasks.novelty import Novelty
+from astro_deepgalaxy.tasks.training_plan import training_job
 
 SMALL = {
     "backbone": "simple",
@@ -203,3 +214,171 @@ def test_intervals_are_calibrated_when_enough_groups_are_aside(joint, blob_store
     with pytest.raises(ValueError, match="calibration groups"):
         classifier.predict(blob_store, rows=[0])
     classifier.set_params(interval=0.68)
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ({"nope": {}}, "unknown task 'nope'"),
+        ({"embed": {"latnt_size": 4}}, "'embed' has no parameter 'latnt_size'; it has weight, al"),
+        ({"embed": {"weight": -1}}, "the weight of 'embed' must be 0 or more; got -1"),
+        ({"embed": {"weight": "much"}}, "the weight of 'embed' must be 0 or more; got 'much'"),
+        (["embed"], "also must be {task: {option: value}}; got"),
+        ({"classify": {}}, "two tasks train the output stage, time_class"),
+        (
+            {"reconstruct": {"filters": [8, 8, 4]}, "embed": {"filters": [4, 4, 4]}},
+            "want another decoder",
+        ),
+    ],
+)
+def test_tasks_that_do_not_go_together_are_refused(blob_store, also, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MergerClassifier(**SMALL, also=also).fit(blob_store)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backbone": "nope"}, "unknown backbone 'nope'"),
+        ({"engine": "nope"}, "unknown engine 'nope'"),
+        ({"optimizer": {"schedule": "constant"}}, "optimizer must be the name"),
+        ({"augment": {"spin": 3}}, "known options are flip"),
+        ({"recipe": Recipe.default(32)}, "not made with the recipe of this MergerClassifier"),
+        ({"initial_weights": "."}, "no encoder.weights.h5 to start from"),
+        ({"time_loss": "sparse_categorical_crossentropy"}, "set target_width to 0"),
+    ],
+)
+def test_wrong_settings_are_refused_before_training(blob_store, settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MergerClassifier(**(SMALL | settings)).fit(blob_store)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rows": np.arange(600) < 50}, "rows must be a list of row numbers (of a mask"),
+        ({"rows": [0, 600]}, "rows must be within 0 and 599"),
+        ({"rows": [0], "unlabelled": [-1]}, "unlabelled must be within 0 and 599"),
+        ({"labels": QTable({"id": ["a"]})}, "labels are for raw images"),
+    ],
+)
+def test_rows_and_labels_must_fit_the_store(blob_store, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MergerClassifier(**SMALL).fit(blob_store, **given)
+
+
+def test_rows_of_no_store_and_no_rows_at_all(joint, blob_store):
+    classifier, _ = joint
+    with pytest.raises(ValueError, match="rows must be within 0 and 599"):
+        classifier.predict(blob_store, rows=[-1])
+    about, outputs = classifier.outputs(blob_store, ["z", "time_class"], rows=[])
+    assert len(about) == 0
+    assert outputs["z"].shape == (0, 4)
+    assert outputs["time_class"].shape == (0, 71)
+    raw = MergerClassifier()
+    raw.network_, raw.recipe_ = classifier.network_, Recipe.default(32)
+    with pytest.raises(ValueError, match="these are not the images of a store"):
+        raw.outputs(np.zeros((40, 40)), ["z"], rows=[0])
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [
+        (np.arange(8) * u.Gyr + 9 * u.Gyr, "inside the time scale, which goes from -190 Myr to"),
+        (np.arange(8) * u.kpc, "'time' has the unit kpc; Myr is needed"),
+        (np.arange(8.0), "'time' has the unit none; Myr is needed"),
+        (["late"] * 8, "the label column 'time' does not hold numbers"),
+        (np.full(8, -1), "no image has a time in the label column 'time'"),
+    ],
+)
+def test_times_that_cannot_be_learned_are_refused(time, message):
+    with pytest.raises(ValueError, match=message):
+        MergerClassifier(time_column="time")._targets(QTable({"time": time}))
+
+
+def test_class_numbers_that_are_not_known_do_not_count():
+    table = QTable({"number": [70, -1, -1, 70, 69], "stage": [""] * 5})
+    model = MergerClassifier(time_column="number")
+    assert list(model._targets(table)) == ["time_class"]  # of the stages none is known
+    assert model.training_median_ == 515 * u.Myr
+    with pytest.raises(ValueError, match="'ordinal' is for times, and the label column 'number'"):
+        MergerClassifier(time_column="number", time_loss="ordinal")._targets(table)
+
+
+def test_nothing_of_the_groups_aside_is_seen_without_labels(blob_store, tmp_path):
+    model, also = MergerClassifier(**SMALL, validation_fraction=0.3), ImageReconstructor()
+    rows, others = np.arange(0, 300), np.arange(300, 600)
+    job = training_job([(model, 1.0), (also, 1.0)], blob_store, rows, others, tmp_path)
+    groups = groups_of(blob_store.table)
+    aside, unlabelled = (set(groups[job.rows[name]]) for name in ("validation", "unlabelled"))
+    assert len(aside) == 3
+    assert unlabelled == set(groups) - aside
+
+
+def test_settings_may_be_numbers_of_numpy(blob_store, tmp_path):
+    settings = {"epochs": np.int64(3), "seed": np.int32(5), "learning_rate": np.float32(0.5)}
+    model = MergerClassifier(**(SMALL | settings), interval=np.float32(0.5))
+    job = training_job([(model, 1.0)], blob_store, np.arange(600), np.arange(0), tmp_path)
+    assert (job.epochs, job.seed, job.optimizer["learning_rate"]) == (3, 5, 0.5)
+    assert model._plain_parameters()["interval"] == 0.5
+
+
+def test_a_loaded_model_can_be_trained_again_as_it_was(joint):
+    again = load_model(joint[1])
+    assert again.time_scale == again.time_scale_
+    assert again.get_params()["also"] == ALSO
+
+
+def test_views_are_averaged_of_answers_only(joint, blob_store):
+    classifier, _ = joint
+    names = ["time_class", "reconstruction", "z"]
+    plain = classifier.outputs(blob_store, names, rows=[3])[1]
+    classifier.set_params(test_time_augmentation=True)
+    turned = classifier.outputs(blob_store, names, rows=[3])[1]
+    # The intervals were calibrated without these views.
+    meta = classifier.predict(blob_store, rows=[3]).meta
+    classifier.set_params(test_time_augmentation=False)
+    assert not np.array_equal(plain["time_class"], turned["time_class"])
+    assert np.array_equal(plain["reconstruction"], turned["reconstruction"])
+    assert np.array_equal(plain["z"], turned["z"])
+    assert not meta["calibrated"]
+
+
+def test_groups_that_were_trained_on_calibrate_nothing(joint, blob_store):
+    model = load_model(joint[1])
+    rows = {"train": list(range(0, 100)), "validation": list(range(100, 200))}
+    model._after_fit(blob_store, SimpleNamespace(rows=rows, seed=0))
+    assert model.conformal_ is None
+    assert not model.predict(blob_store, rows=[0]).meta["calibrated"]
+
+
+def test_one_usual_image_still_tells_near_from_far():
+    z = np.random.default_rng(0).standard_normal((50, 3))
+    novelty = Novelty.fit(z[1:], z[:1])
+    assert novelty.score(np.stack([z[1], z[0] + 100])).tolist() == [0.0, 1.0]
+    again = Novelty.from_dict(json.loads(json.dumps(novelty.to_dict())))
+    assert np.array_equal(again.references, novelty.references)
+
+
+def test_a_validation_loss_that_is_not_a_number_stops_too(blob_store, tmp_path):
+    bad = CutoutStore.create(tmp_path / "bad.zarr", 64, (32, 32, 1), {}, shard_rows=64)
+    images = blob_store.load(np.arange(64))
+    images[[row for row in range(64) if row % 10 == 3]] = np.nan
+    bad.write_shard(0, images, blob_store.table[:64])
+    seed = next(
+        seed for seed in range(100) if 3 in split_by_group(bad.table["group"], 0.2, seed)[1]
+    )
+    work = tmp_path / "work"
+    model = MergerClassifier(
+        **(SMALL | {"batch_size": 8}), validation_fraction=0.2, seed=seed, work_folder=work
+    )
+    with pytest.raises(ValueError, match="validation loss is not a number in epoch 1, batch"):
+        model.fit(bad)
+    found = json.loads((work / "training" / "nan_batch.json").read_text())
+    assert found["split"] == "validation"
+    assert {"blob3", "blob13"} & set(found["ids"])
+
+
+def test_a_store_is_not_both_labelled_and_unlabelled(blob_store):
+    with pytest.raises(ValueError, match="is given with its labels already"):
+        MergerClassifier(**SMALL, also=ALSO).fit(blob_store, unlabelled=blob_store.path)

@@ -25,7 +25,9 @@ def test_every_key_of_the_default_file_has_a_comment():
 
 
 def test_paths_are_relative_to_the_file(tmp_path):
-    config = read_run_config(write(tmp_path, 'output = "out"\n[data]\nstore = "a.zarr"\n'))
+    text = 'output = "out"\n[data]\nstore = "a.zarr"\n[training]\ninitial_weights = "old/model"\n'
+    config = read_run_config(write(tmp_path, text))
+    assert config.training.initial_weights == str(tmp_path / "old/model")
     assert config.data.store == str(tmp_path / "a.zarr")
     assert config.output == str(tmp_path / "out")
 

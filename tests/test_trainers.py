@@ -5,7 +5,7 @@ import pytest
 
 from astro_deepgalaxy.labels import STAGES
 from astro_deepgalaxy.network import GalaxyNetwork, NetworkConfig
-from astro_deepgalaxy.store import CategoryTarget, TimeTarget
+from astro_deepgalaxy.store import CategoryTarget, CutoutStore, TimeTarget
 from astro_deepgalaxy.trainers import TrainingJob
 from astro_deepgalaxy.trainers.local import LocalTrainer
 
@@ -98,6 +98,20 @@ def test_the_checkpoint_of_another_job_is_refused(blob_store, uninterrupted):
     job = make_job(blob_store, uninterrupted.weights.parent, seed=3)
     with pytest.raises(ValueError, match="checkpoint of another training job"):
         LocalTrainer(progress=False).fit(job)
+
+
+def test_the_checkpoint_of_other_labels_or_weights_is_refused(blob_store, uninterrupted, tmp_path):
+    folder = uninterrupted.weights.parent
+    table = blob_store.table.copy()
+    table["time_since_pericentre"] = table["time_since_pericentre"][::-1]
+    other = CutoutStore.create(tmp_path / "other.zarr", 600, (32, 32, 1), shard_rows=600)
+    other.write_shard(0, blob_store.load(np.arange(600)), table)
+    for job in (
+        make_job(other, folder),
+        make_job(blob_store, folder, initial_weights=str(uninterrupted.weights)),
+    ):
+        with pytest.raises(ValueError, match="checkpoint of another training job"):
+            LocalTrainer(progress=False).fit(job)
 
 
 def test_training_starts_from_given_weights(blob_store, uninterrupted, tmp_path):

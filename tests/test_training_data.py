@@ -164,6 +164,21 @@ def test_each_batch_has_its_share_of_labels(blob_store, place, fraction, batch_s
     assert not np.array_equal(*shares)
 
 
+def test_an_image_that_comes_again_in_an_epoch_is_changed_anew(blob_store):
+    rows, few = np.arange(100, 140), {"few": FewLabels(101, 120)}
+    options = {"labelled_fraction": 0.5, "shuffle": True, "seed": 3}
+    augment = Augmentation()
+    data = batches(blob_store, rows, few, 8, augment=augment, **options)
+    images = np.concatenate([images for images, _, _ in data])
+    order = np.concatenate(epoch_rows(blob_store, rows, few, 8, 0, **options))
+    again = images[order == 101]
+    assert len(again) == 10
+    assert len(np.unique(again.reshape(10, -1), axis=0)) == 10
+    # The first time is what it would be in an epoch without repetition.
+    expected = augment(blob_store.load([101]), augment.seeds(3, 0, [101]))[0]
+    np.testing.assert_allclose(again[0], expected, atol=1e-5)
+
+
 def test_a_share_of_labels_needs_both_kinds(blob_store):
     rows = range(10, 20)
     for known, message in (([1], "none of the 10 rows has"), (range(600), "none .* lacks")):

@@ -71,11 +71,11 @@ def run(config, clock=None, sequence=None):
 
     clock = clock or (lambda stage: nullcontext())
     output = Path(config.output)
+    estimator = _estimator(config, output)
     with clock("prepare the images"):
         store = _store(config, output)
     rows, test = _split(config, store)
     with clock("train"):
-        estimator = _estimator(config, output)
         estimator.fit(store, rows=rows, unlabelled=config.data.unlabelled or None)
         estimator.save(output / "model")
     if test is None:
@@ -175,14 +175,14 @@ def _estimator(config, output):
 
 def _split(config, store):
     """Rows to train on and rows of the test, which has whole groups unless images are asked for."""
-    from ..store import split_by_group
+    from ..store import groups_of, split_by_group
 
-    training = config.training
+    training, table = config.training, store.table
     if not training.test_fraction:
         return None, None
-    name = "id" if training.split == "image" else "group"
-    if name not in store.table.colnames:
+    if training.split != "image" and "group" not in table.colnames:
         raise ValueError(
             f"{store.path}: there is no column 'group' to split by; set test_fraction = 0"
         )
-    return split_by_group(store.table[name], training.test_fraction, training.seed)
+    names = table["id"] if training.split == "image" else groups_of(table)
+    return split_by_group(names, training.test_fraction, training.seed)

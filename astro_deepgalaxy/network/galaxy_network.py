@@ -4,6 +4,7 @@ import math
 import warnings
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import keras
@@ -171,7 +172,10 @@ class GalaxyNetwork:
         """D: from the last feature map M to an image."""
         ny, nx, channels = self.config.input_shape
         sizes = [feature_map.shape[1:3] for feature_map in self.encoder.output.values()]
-        if any(ny % y or nx % x for y, x in sizes):
+        whole = all(
+            n * y == ny and n * x == nx for n, (y, x) in zip(self.strides, sizes, strict=True)
+        )
+        if not whole or any(coarse % fine for fine, coarse in pairwise(self.strides)):
             coarsest = 2 ** math.ceil(math.log2(ny / self.feature_map.shape[1]))
             raise ValueError(
                 f"the decoder needs images whose sides are multiples of {coarsest}, the last "

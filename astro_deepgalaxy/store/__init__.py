@@ -2,7 +2,7 @@
 
 from .cutout_store import CutoutStore
 from .joined import JoinedStores, open_stores
-from .splits import split_by_group
+from .splits import groups_of, split_by_group
 from .targets import (
     BooleanTarget,
     CategoryTarget,
@@ -24,6 +24,7 @@ __all__ = [
     "NoTarget",
     "TimeTarget",
     "ValueTarget",
+    "groups_of",
     "open_stores",
     "split_by_group",
     "target_from_dict",

@@ -113,7 +113,7 @@ class Augmentation:
         return cls(flip=False, stars=0, **off)
 
     @staticmethod
-    def seeds(seed, epoch, rows):
+    def seeds(seed, epoch, rows, again=0):
         """Seeds of images, for calling the augmentation.
 
         Parameters
@@ -122,12 +122,15 @@ class Augmentation:
             Seed of the run, and number of the epoch.
         rows : array_like of int, (n,)
             Numbers of the images in their store.
+        again : array_like of int, (n,)
+            How often each image has come before in the epoch: it is changed anew each time.
 
         Returns
         -------
         numpy.ndarray of int64, (n, 2)
         """
-        rows = np.asarray(rows, dtype=np.int64)
+        # Rows are far below 2**40, and noise is drawn with 2**40 added.
+        rows = np.asarray(rows, dtype=np.int64) + 2**41 * np.asarray(again, dtype=np.int64)
         run = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64).view(np.int64)
         return np.stack([np.broadcast_to(run, rows.shape), rows], axis=-1)
 

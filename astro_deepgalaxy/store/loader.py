@@ -82,12 +82,12 @@ def batches(
         for epoch in epochs:
             parts = order.batches(epoch)
             read = _read(store, rows, parts) if memory is None else map(memory.__getitem__, parts)
-            for chosen, images in zip(parts, read, strict=True):
+            for chosen, again, images in zip(parts, _repeats(parts), read, strict=True):
                 yield (
                     images,
                     {name: values[chosen] for name, (values, _) in encoded.items()},
                     {name: weights[chosen] for name, (_, weights) in encoded.items()},
-                    Augmentation.seeds(seed, epoch, rows[chosen]),
+                    Augmentation.seeds(seed, epoch, rows[chosen], again),
                 )
 
     def finish(images, values, weights, seeds):
@@ -206,6 +206,16 @@ class _Order:
         mixed = rng.permutation(np.unique(shards))
         windows = [mixed[start : start + self.mixed] for start in range(0, len(mixed), self.mixed)]
         return np.concatenate([rng.permutation(positions[np.isin(shards, w)]) for w in windows])
+
+
+def _repeats(parts):
+    """How often each image of each batch has come before in the epoch."""
+    order = np.concatenate(parts)
+    by_image = np.argsort(order, kind="stable")
+    _, first, counts = np.unique(order[by_image], return_index=True, return_counts=True)
+    times = np.empty(len(order), dtype=int)
+    times[by_image] = np.arange(len(order)) - np.repeat(first, counts)
+    return np.split(times, np.cumsum([len(part) for part in parts])[:-1])
 
 
 def _read(store, rows, parts):

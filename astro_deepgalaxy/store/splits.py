@@ -2,7 +2,27 @@
 
 import numpy as np
 
-__all__ = ["split_by_group"]
+__all__ = ["groups_of", "split_by_group"]
+
+
+def groups_of(table):
+    """The group of each image: its simulation or galaxy.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Label table with a column ``id``.
+
+    Returns
+    -------
+    numpy.ndarray of str
+        The column ``group``; the ``id`` where there is none.
+    """
+    ids = np.asarray(table["id"], dtype=str)
+    if "group" not in table.colnames:
+        return ids
+    groups = np.ma.filled(np.ma.asarray(table["group"]).astype(str), "")
+    return np.where(groups == "", ids, groups)
 
 
 def split_by_group(groups, fraction, seed=0):

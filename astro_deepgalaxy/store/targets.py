@@ -222,6 +222,8 @@ class BooleanTarget:
     def encode(self, table):
         """Targets (row, 1) and weights (row,) of the rows of a label table, both float32."""
         values = np.ma.asarray(table[self.column])
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"the label column {self.column!r} does not hold True and False")
         known = ~np.ma.getmaskarray(values)
         return (
             values.filled(0).astype(np.float32)[:, np.newaxis],
@@ -297,6 +299,13 @@ class ImageTarget:
     of_image: ClassVar[bool] = True
 
     loss: str = "mean_absolute_error"
+
+    def __post_init__(self):
+        known = ("mean_absolute_error", "mean_squared_error")
+        if self.loss not in known:
+            raise ValueError(
+                f"unknown loss of images {self.loss!r}: give {' or '.join(map(repr, known))}"
+            )
 
     def to_dict(self):
         """The target as plain data, for `target_from_dict`."""
@@ -376,7 +385,21 @@ def numbers(column, unit):
     Returns
     -------
     numpy.ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If the column holds no numbers, or its unit does not fit.
     """
-    if hasattr(column, "filled"):
-        column = column.astype(float).filled(np.nan)
-    return u.Quantity(column).to_value(unit)
+    try:
+        values = column.astype(float).filled(np.nan) if hasattr(column, "filled") else column
+        return u.Quantity(values, dtype=float).to_value(unit)
+    except u.UnitsError as error:
+        theirs, needed = (str(given or "") or "none" for given in (column.unit, unit))
+        raise ValueError(
+            f"the label column {column.info.name!r} has the unit {theirs}; {needed} is needed"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the label column {column.info.name!r} does not hold numbers: {error}"
+        ) from error

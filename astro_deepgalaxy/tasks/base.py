@@ -12,11 +12,10 @@ from sklearn.exceptions import NotFittedError
 from ..flags import Flag
 from ..plugins import get_spec, provider
 from ..preprocess import Recipe
-from ..store.joined import JoinedStores
 from .catalogue import about_table, build_catalogue
-from .inputs import as_store, prepared
+from .inputs import prepared, training_images
 from .model_folder import read_config, read_model, write_model
-from .training_plan import training_job, training_record, versions
+from .training_plan import sharing_tasks, training_job, training_record, versions
 
 __all__ = ["NetworkTask", "load_model"]
 
@@ -110,31 +109,21 @@ class NetworkTask(BaseEstimator):
             **({"progress": self.progress} if self.trainer == "local" else {}),
             **(self.trainer_options or {}),
         )
-        self.others_, tasks = {}, [(self, 1.0)]
-        for name, options in (self.also or {}).items():
-            options = dict(options)
-            weight = float(options.pop("weight", 1.0))
-            self.others_[name] = get_spec("task", name).load()(**options)
-            tasks.append((self.others_[name], weight))
+        for kind in ("backbone", "engine"):
+            get_spec(kind, getattr(self, kind))
+        others = sharing_tasks(self.also, NetworkTask)
+        tasks = [(self, 1.0), *others.values()]
         with ExitStack() as stack:
             if self.work_folder is None:
                 work = stack.enter_context(tempfile.TemporaryDirectory(prefix="deepgalaxy-"))
             else:
                 work = self.work_folder
             work = Path(work)
-            recipe = self.recipe or Recipe.default(size=self.image_size)
-            spill = {"processes": self.processes, "progress": self.progress}
-            store = as_store(cutouts, recipe, work / "store.zarr", labels, **spill)
-            more = np.array([], dtype=int)
-            if np.asarray(unlabelled).dtype.kind in "iu":
-                more = np.asarray(unlabelled)
-            elif unlabelled is not None:
-                others = as_store(unlabelled, recipe, work / "unlabelled.zarr", **spill)
-                more = np.arange(len(others)) + len(store)
-                rows = np.arange(len(store)) if rows is None else rows
-                store = JoinedStores([store, others])
-            job = training_job(tasks, store, rows, more, work)
+            images = training_images(self, cutouts, labels, rows, unlabelled, work)
+            store = images[0]
+            job = training_job(tasks, *images, work)
             result = trainer.fit(job)
+            self.others_ = {name: task for name, (task, _) in others.items()}
             self._take(store, job, result)
             for task, _ in tasks:
                 task._after_fit(store, job)
@@ -198,14 +187,16 @@ class NetworkTask(BaseEstimator):
             Each output, (row, ...) float32; NaN in rows without a result.
         """
         self._check_fitted()
-        rows_about, parts = [], {name: [] for name in names}
+        rows_about, parts = [], {}
         for new, where, _, outputs in self._answered(inputs, list(names), rows):
             rows_about += new
             for name in names:
                 values = outputs[name]
                 part = np.full((len(new), *values.shape[1:]), np.nan, dtype=np.float32)
                 part[where] = values
-                parts[name].append(part)
+                parts.setdefault(name, []).append(part)
+        if not rows_about:
+            return about_table([]), self._nothing(names)[1]
         return about_table(rows_about), {k: np.concatenate(v) for k, v in parts.items()}
 
     def _answered(self, inputs, names, rows=None):
@@ -319,7 +310,7 @@ class NetworkTask(BaseEstimator):
             known = factory._get_param_names()
             given = {k: v for k, v in tasks[name]["parameters"].items() if k in known}
             task = factory(**given)
-            task.network_, task.recipe_ = network, recipe
+            task.network_, task.recipe, task.recipe_ = network, recipe, recipe
             task.training_ = dict(config["training"])
             task.digest_ = config["digest"]
             task.others_ = {}
@@ -377,6 +368,7 @@ class NetworkTask(BaseEstimator):
         """The constructor's parameters as JSON data; objects stand in the fitted state."""
         plain = {}
         for name, value in self.get_params(deep=False).items():
+            value = value.item() if isinstance(value, np.generic) else value
             try:
                 json.dumps(value)
             except TypeError:

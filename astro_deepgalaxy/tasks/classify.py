@@ -8,11 +8,12 @@ from astropy import units as u
 from ..flags import Flag
 from ..labels import STAGES, TimeScale
 from ..metrics.conformal import Conformal
-from ..store import BooleanTarget, CategoryTarget, ClassTarget, TimeTarget, ValueTarget
+from ..store import BooleanTarget, CategoryTarget, ValueTarget, groups_of
 from ..store.targets import numbers
 from .base import NetworkTask
 from .novelty import Novelty
 from .posterior import ClassPosterior, MixturePosterior, bimodal
+from .time_labels import time_target, true_time
 from .views import mean_mixture, mean_probability, symmetric_views
 
 __all__ = ["MergerClassifier"]
@@ -53,7 +54,8 @@ class MergerClassifier(NetworkTask):
     learn : sequence of str
         Columns that are learned beside the time, where the labels have them.
     interval : float
-        Probability inside the time interval that a catalogue gives, between equal tails.
+        Probability inside the time interval that a catalogue gives, between equal tails. That of
+        the mass ratio is the network's own, not conformalised.
     test_time_augmentation : bool
         Whether predictions are means over the eight turned and mirrored images.
     epochs, batch_size, learning_rate, dropout, noise : int, int, float, float, float
@@ -81,10 +83,8 @@ class MergerClassifier(NetworkTask):
         Model folder whose parts are taken over where the network has them.
     freeze : sequence of str
         Parts that are not trained: "encoder", "classifier", "decoder" and so on.
-    trainer, engine : str
-        Registered trainer and engine.
-    trainer_options : dict, optional
-        Options of the trainer.
+    trainer, engine, trainer_options : str, str, dict
+        Registered trainer and engine, and options of the trainer.
     processes : int
         Processes that prepare images.
     seed : int
@@ -195,25 +195,9 @@ class MergerClassifier(NetworkTask):
 
     def _targets(self, table):
         self._check_interval()
-        if self.time_column not in table.colnames:
-            raise ValueError(
-                f"the labels have no column {self.time_column!r} (in Myr); they have "
-                f"{table.colnames}"
-            )
         self.time_scale_ = scale = self.time_scale or TimeScale()
-        column = table[self.time_column]
-        if np.ma.asarray(column).dtype.kind in "iu":
-            target = ClassTarget(scale.n, self.time_column)
-            classes = target.encode(table)[0][:, 0].astype(int)
-            time = scale.centres[classes]
-        elif self.target_width == 0 and self.time_loss is None:
-            target, time = (
-                ClassTarget(scale.n, self.time_column, scale),
-                numbers(column, u.Myr) * u.Myr,
-            )
-        else:
-            target = TimeTarget(scale, self.target_width, self.time_column)
-            time = numbers(column, u.Myr) * u.Myr
+        target = time_target(table, self.time_column, scale, self.target_width, self.time_loss)
+        self.training_median_ = np.nanmedian(true_time(table, self.time_column, scale))
         targets = {"time_class": target}
         if self.time_components:
             targets["time_density"] = ValueTarget(
@@ -226,14 +210,12 @@ class MergerClassifier(NetworkTask):
                 "mass_ratio"
             )
         learn = set(self.learn) & set(table.colnames)
-        if "stage" in learn:
+        if "stage" in learn and np.isin(np.asarray(table["stage"], dtype=str), STAGES).any():
             targets["stage"] = CategoryTarget(STAGES, "stage")
-        if "is_merger" in learn and _has_both(table["is_merger"]):
+        if "is_merger" in learn and np.unique(np.ma.compressed(table["is_merger"])).size == 2:
             targets["is_merger"] = BooleanTarget("is_merger")
         if "mass_ratio" in learn and np.isfinite(numbers(table["mass_ratio"], u.one)).any():
             targets["mass_ratio"] = ValueTarget("mass_ratio", log=True, **_MASS_RATIO)
-        inside = scale.classify(time) >= 0
-        self.training_median_ = np.median(time[inside]) if inside.any() else np.nan * u.Myr
         return targets
 
     def _losses(self):
@@ -250,17 +232,17 @@ class MergerClassifier(NetworkTask):
         return [*config.outputs, *(["z"] if config.latent is not None else [])]
 
     def _answers(self, engine, images):
-        if not self.test_time_augmentation:
-            return engine.predict(images)
-        answers = [engine.predict(view) for view in symmetric_views(images)]
-        # The latent of a turned image is that of another image.
-        return {
-            name: answers[0][name]
-            if name == "z"
-            else (mean_mixture if name in _MIXTURES else mean_probability)(
-                [answer[name] for answer in answers]
-            )
-            for name in answers[0]
+        answers = engine.predict(images)
+        # A turned image has another latent, another reconstruction: these are not averaged.
+        turned = [name for name in answers if name in self.network_.config.outputs]
+        if not self.test_time_augmentation or not turned:
+            return answers
+        _, *others = symmetric_views(images)
+        views = [answers, *map(engine.predict, others)]
+        mean = dict.fromkeys(_MIXTURES, mean_mixture)
+        return answers | {
+            name: mean.get(name, mean_probability)([view[name] for view in views])
+            for name in turned
         }
 
     def _columns(self, images, outputs):
@@ -288,8 +270,7 @@ class MergerClassifier(NetworkTask):
                 columns[f"mass_ratio{name}"] = ratio.quantile(q)
         if self.novelty_ is not None:
             columns["novelty"] = self.novelty_.score(outputs["z"])
-            far = columns["novelty"] > _NOVEL
-            flags |= np.where(far, int(Flag.OUT_OF_DISTRIBUTION), 0)
+            flags |= np.where(columns["novelty"] > _NOVEL, int(Flag.OUT_OF_DISTRIBUTION), 0)
         return columns, flags
 
     def posterior(self, outputs):
@@ -331,13 +312,19 @@ class MergerClassifier(NetworkTask):
         return MixturePosterior(parameters, **scales[name])
 
     def _interval(self, posterior):
+        self._check_interval()
         half = self.interval / 2
-        if self.conformal_ is not None:
+        if self._calibrated():
             half = self.conformal_.half_width(self.interval)
         return posterior.quantile(0.5 - half), posterior.quantile(0.5 + half)
 
+    def _calibrated(self):
+        """Whether there is a calibration, and of the same kind of answers."""
+        return self.conformal_ is not None and self._calibrated_views == self.test_time_augmentation
+
     def _after_fit(self, store, job):
         self.conformal_ = self.novelty_ = None
+        self._calibrated_views = bool(self.test_time_augmentation)
         aside = np.array(job.rows.get("validation", []), dtype=int)
         if self.network_.config.latent is not None:
             known = job.rows["train"] + job.rows.get("unlabelled", [])
@@ -347,32 +334,27 @@ class MergerClassifier(NetworkTask):
             )
         if len(aside) == 0 or "group" not in store.table.colnames:
             return
-        table = store.table[aside]
-        time = self._true_time(table)
-        known = np.isfinite(time)
-        if not known.any():
+        groups = groups_of(store.table)
+        time = true_time(store.table[aside], self.time_column, self.time_scale_)
+        # With split="image" there are other images of these groups in the training set.
+        new = ~np.isin(groups[aside], groups[job.rows["train"]])
+        aside, time = aside[new & np.isfinite(time)], time[new & np.isfinite(time)]
+        if len(aside) == 0:
             return
-        outputs = self.outputs(store, list(self.network_.config.outputs), aside[known])[1]
-        place = self.posterior(outputs).cdf(time[known])
+        outputs = self.outputs(store, list(self.network_.config.outputs), aside)[1]
+        place = self.posterior(outputs).cdf(time)
+        conformal = Conformal.fit(place, groups[aside])
         try:
-            groups = np.asarray(table["group"][known], dtype=str)
-            self.conformal_ = Conformal.fit(place, groups)
-            self.conformal_.half_width(self.interval)
+            conformal.half_width(self.interval)
         except ValueError:  # too few groups for this level
-            self.conformal_ = None
-
-    def _true_time(self, table):
-        column = np.ma.asarray(table[self.time_column])
-        if column.dtype.kind in "iu":
-            return self.time_scale_.centres[column.astype(int)]
-        time = numbers(table[self.time_column], u.Myr) * u.Myr
-        return np.where(self.time_scale_.classify(time) >= 0, time, np.nan * u.Myr)
+            return
+        self.conformal_ = conformal
 
     def _meta(self):
         return {
             "time_scale": json.dumps(self.time_scale_.to_dict()),
             "interval": self.interval,
-            "calibrated": self.conformal_ is not None,
+            "calibrated": self._calibrated(),
             "stages": json.dumps(STAGES),
         }
 
@@ -381,12 +363,14 @@ class MergerClassifier(NetworkTask):
             "time_scale": self.time_scale_.to_dict(),
             "training_median": self.training_median_.to_value(u.Myr),
             "conformal": None if self.conformal_ is None else self.conformal_.to_dict(),
+            "views": self._calibrated_views,
             "novelty": None if self.novelty_ is None else self.novelty_.to_dict(),
         }
 
     def _restore(self, state):
         self._check_interval()
-        self.time_scale_ = TimeScale(**state["time_scale"])
+        self.time_scale = self.time_scale_ = TimeScale(**state["time_scale"])
+        self._calibrated_views = state.get("views", bool(self.test_time_augmentation))
         self.training_median_ = state["training_median"] * u.Myr
         self.conformal_ = state["conformal"] and Conformal.from_dict(state["conformal"])
         self.novelty_ = state["novelty"] and Novelty.from_dict(state["novelty"])
@@ -413,7 +397,3 @@ def _density(scale):
     """Middle and a quarter of the length of a time scale in Myr: what a network can learn."""
     length = scale.n * scale.step
     return scale.start + length / 2, length / 4
-
-
-def _has_both(column):
-    return len(np.unique(np.ma.compressed(np.ma.asarray(column)))) == 2

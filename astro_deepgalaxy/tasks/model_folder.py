@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 from ..jobs import atomic_folder
-from ..network import GalaxyNetwork, NetworkConfig
 
 __all__ = ["read_config", "read_model", "write_model"]
 
@@ -114,6 +113,8 @@ def read_model(folder):
     ValueError
         If a file is missing, does not match its hash, or is of a newer layout.
     """
+    from ..network import GalaxyNetwork, NetworkConfig
+
     folder = Path(folder)
     config = read_config(folder)
     network = GalaxyNetwork(NetworkConfig.from_dict(config["network"]).untrained())

@@ -61,7 +61,7 @@ class Novelty:
         else:
             usual = usual[np.isfinite(usual).all(axis=1)]
             distances = _distances(references, usual)
-        grid = np.quantile(distances, np.linspace(0, 1, min(len(distances), 1001)))
+        grid = np.quantile(distances, np.linspace(0, 1, np.clip(len(distances), 2, 1001)))
         # JSON keeps what was measured, not the digits of its rounding.
         return cls(np.round(references, 4).astype(np.float32), np.round(grid, 5))
 
@@ -89,7 +89,7 @@ class Novelty:
     def to_dict(self):
         """The references and distances as JSON data."""
         return {
-            "references": [[float(f"{x:.5g}") for x in row] for row in self.references],
+            "references": np.round(self.references.astype(float), 4).tolist(),
             "usual": self.usual.tolist(),
         }
 

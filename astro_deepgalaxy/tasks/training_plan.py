@@ -1,16 +1,61 @@
 """From one or several tasks and a store to the job that trains them, and the record of it."""
 
+import json
+import math
 from importlib.metadata import version
 
 import numpy as np
 
 from ..flags import FAILED
-from ..plugins import provider
-from ..store import ImageTarget, NoTarget, split_by_group
+from ..plugins import get_spec, provider
+from ..store import ImageTarget, NoTarget, groups_of, split_by_group
 from ..store.augment import Augmentation
 from ..trainers import TrainingJob
 
-__all__ = ["training_job", "training_record", "versions"]
+__all__ = ["sharing_tasks", "training_job", "training_record", "versions"]
+
+
+def sharing_tasks(also, base):
+    """The tasks that a task trains its network for beside itself.
+
+    Parameters
+    ----------
+    also : dict of str to dict, or None
+        Options and ``weight`` of each task.
+    base : type
+        What they must be.
+
+    Returns
+    -------
+    dict of str to (task, float)
+        Each task with the weight of its losses.
+
+    Raises
+    ------
+    ValueError
+        If a task or one of its options is unknown, or a weight is not a number of 0 or more.
+    """
+    if not isinstance(also, dict | None) or not all(
+        isinstance(options, dict) for options in (also or {}).values()
+    ):
+        raise ValueError(f"also must be {{task: {{option: value}}}}; got {also!r}")
+    tasks = {}
+    for name, options in (also or {}).items():
+        factory = get_spec("task", name).load()
+        if not issubclass(factory, base):
+            raise ValueError(f"also: the task {name!r} trains no network")
+        options = dict(options)
+        weight = options.pop("weight", 1.0)
+        if not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+            raise ValueError(f"also: the weight of {name!r} must be 0 or more; got {weight!r}")
+        unknown = sorted(set(options) - set(factory._get_param_names()))
+        if unknown:
+            raise ValueError(
+                f"also: the task {name!r} has no parameter {', '.join(map(repr, unknown))}; it has "
+                f"weight, {', '.join(factory._get_param_names())}"
+            )
+        tasks[name] = factory(**options), float(weight)
+    return tasks
 
 
 def training_job(tasks, store, rows, unlabelled, work):
@@ -22,9 +67,9 @@ def training_job(tasks, store, rows, unlabelled, work):
         The tasks with the weight of their losses; the first one's settings count.
     store : CutoutStore or JoinedStores
         The images.
-    rows : array_like of int or None
-        Rows to train on; all by default.
-    unlabelled : array_like of int
+    rows : numpy.ndarray of int
+        Rows to train on.
+    unlabelled : numpy.ndarray of int
         More rows, of which no label is used.
     work : `~pathlib.Path`
         Folder for the checkpoints.
@@ -41,11 +86,6 @@ def training_job(tasks, store, rows, unlabelled, work):
     first = tasks[0][0]
     table = store.table
     usable = (np.asarray(table["flags"]) & int(FAILED)) == 0
-    rows = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=int)
-    unlabelled = np.asarray(unlabelled, dtype=int)
-    for chosen in (rows, unlabelled):
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(store):
-            raise ValueError(f"{store.path}: rows must be within 0 and {len(store) - 1}")
     if np.isin(unlabelled, rows).any():
         raise ValueError("a row cannot be both among `rows` and `unlabelled`")
     rows, unlabelled = rows[usable[rows]], unlabelled[usable[unlabelled]]
@@ -63,6 +103,11 @@ def training_job(tasks, store, rows, unlabelled, work):
         warm_up |= task._warm_up()
         for name, options in task._network().items():
             # Two tasks may need a decoder; the one that says more about it is followed.
+            if options and network.get(name) and options != network[name]:
+                raise ValueError(
+                    f"two tasks that share a network want another {name}: {network[name]} and "
+                    f"{options}; give both the same options"
+                )
             network[name] = options or network.get(name, options)
     labels = {k: v for k, v in targets.items() if not isinstance(v, ImageTarget | NoTarget)}
     if labels:
@@ -80,15 +125,17 @@ def training_job(tasks, store, rows, unlabelled, work):
         )
     split = {"train": rows.tolist()}
     if first.validation_fraction:
-        groups = _groups(first, table, rows, bool(labels))
-        kept, aside = split_by_group(groups, first.validation_fraction, first.seed)
+        groups = _kept_together(first.split, table, bool(labels))
+        kept, aside = split_by_group(groups[rows], first.validation_fraction, first.seed)
         split = {"train": rows[kept].tolist(), "validation": rows[aside].tolist()}
+        # What is kept aside is not looked at without its labels either.
+        unlabelled = unlabelled[~np.isin(groups[unlabelled], groups[rows[aside]])]
     elif labels:
-        _groups(first, table, rows, True)
+        _kept_together(first.split, table, True)
     if len(unlabelled):
         split["unlabelled"] = unlabelled.tolist()
-    return TrainingJob(
-        network={
+    job = {
+        "network": {
             "input_shape": list(store.image_shape),
             "outputs": {name: target.size for name, target in labels.items()},
             "activations": {
@@ -102,51 +149,66 @@ def training_job(tasks, store, rows, unlabelled, work):
             "noise": first.noise,
             **network,
         },
-        store=[str(path) for path in store.path]
+        "store": [str(path) for path in store.path]
         if isinstance(store.path, list)
         else str(store.path),
-        rows=split,
-        targets={name: target.to_dict() for name, target in targets.items()},
-        checkpoint=str(work / "training"),
-        initial_weights=None if first.initial_weights is None else str(first.initial_weights),
-        frozen=list(first.freeze),
-        augment=_augmentation(first.augment),
-        losses=losses,
-        loss_weights=weights,
-        warm_up=warm_up,
-        labelled_fraction=first.labelled_fraction,
-        optimizer=_optimizer(first),
-        epochs=first.epochs,
-        batch_size=first.batch_size,
-        seed=first.seed,
-    )
+        "rows": split,
+        "targets": {name: target.to_dict() for name, target in targets.items()},
+        "checkpoint": str(work / "training"),
+        "initial_weights": None if first.initial_weights is None else str(first.initial_weights),
+        "frozen": list(first.freeze),
+        "augment": _augmentation(first.augment),
+        "losses": losses,
+        "loss_weights": weights,
+        "warm_up": warm_up,
+        "labelled_fraction": first.labelled_fraction,
+        "optimizer": _optimizer(first),
+        "epochs": first.epochs,
+        "batch_size": first.batch_size,
+        "seed": first.seed,
+    }
+    # A search over parameters gives numbers of numpy, which JSON does not know.
+    return TrainingJob.from_json(json.dumps(job, default=_plain))
 
 
-def _groups(task, table, rows, labelled):
-    """What the images of a split have in common, by which they stay together."""
-    if task.split == "image":
-        return np.asarray(table["id"][rows], dtype=str)
-    if task.split != "group":
-        raise ValueError(f"split must be 'group' or 'image'; got {task.split!r}")
-    if "group" not in table.colnames:
-        if labelled:
-            raise ValueError(
-                "the labels have no column 'group' (the simulation or galaxy each image shows); "
-                "without it images of one galaxy would be both trained and tested on"
-            )
-        return np.asarray(table["id"][rows], dtype=str)
-    groups = np.ma.filled(np.ma.asarray(table["group"][rows]).astype(str), "")
-    return np.where(groups == "", np.asarray(table["id"][rows], dtype=str), groups)
+def _plain(value):
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(f"{value!r} is no plain data, of which training jobs consist")
+
+
+def _kept_together(split, table, labelled):
+    """Names of what stays on one side of a split: groups, or single images."""
+    if split not in ("group", "image"):
+        raise ValueError(f"split must be 'group' or 'image'; got {split!r}")
+    if split == "image":
+        return np.asarray(table["id"], dtype=str)
+    if labelled and "group" not in table.colnames:
+        raise ValueError(
+            "the labels have no column 'group' (the simulation or galaxy each image shows); "
+            "without it images of one galaxy would be both trained and tested on"
+        )
+    return groups_of(table)
 
 
 def _augmentation(augment):
-    if isinstance(augment, bool):
+    if augment is None or isinstance(augment, bool):
         return Augmentation().to_dict() if augment else None
-    return Augmentation(**augment).to_dict() if isinstance(augment, dict) else augment.to_dict()
+    if not isinstance(augment, dict):
+        return augment.to_dict()
+    try:
+        return Augmentation(**augment).to_dict()
+    except TypeError as error:
+        known = ", ".join(Augmentation().to_dict())
+        raise ValueError(f"augment: {error}; known options are {known}") from error
 
 
 def _optimizer(task):
-    given = {"name": task.optimizer} if isinstance(task.optimizer, str) else dict(task.optimizer)
+    given = {"name": task.optimizer} if isinstance(task.optimizer, str) else task.optimizer
+    if not isinstance(given, dict) or "name" not in given:
+        raise ValueError(
+            f"optimizer must be the name of a Keras optimizer or a dict with 'name'; got {given!r}"
+        )
     return {"learning_rate": task.learning_rate, "schedule": "cosine"} | given
 
 
@@ -171,11 +233,7 @@ def training_record(task, store, job, result):
     name = "group" if "group" in store.table.colnames else "id"
     names = np.ma.filled(np.ma.asarray(store.table[name]).astype(str), "")
     return {
-        "groups": {
-            side: np.unique(names[job.rows[side]]).tolist()
-            for side in ("train", "validation")
-            if side in job.rows
-        },
+        "groups": {side: np.unique(names[rows]).tolist() for side, rows in job.rows.items()},
         "images": {side: len(rows) for side, rows in job.rows.items()},
         "split": task.split,
         "history": result.history,

@@ -7,6 +7,7 @@ runner, and ``astro-deepgalaxy plugins check NAME`` runs them from the command l
 from .backbone import check_backbone
 from .command import check_command
 from .images import check_reader, check_step
+from .index import check_index
 from .report import attempt, require
 from .training import check_engine, check_task, check_trainer
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_backbone",
     "check_command",
     "check_engine",
+    "check_index",
     "check_reader",
     "check_spec",
     "check_step",
@@ -25,6 +27,7 @@ _CHECKS = {
     "backbone": check_backbone,
     "command": check_command,
     "engine": check_engine,
+    "index": check_index,
     "reader": check_reader,
     "step": check_step,
     "task": check_task,

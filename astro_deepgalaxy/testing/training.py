@@ -79,7 +79,7 @@ def check_engine(engine, tolerance=0.01, **options):
     Parameters
     ----------
     engine : str or callable
-        Registered name, or ``factory(network, **options)``.
+        Registered name, or ``factory(network, outputs=None, **options)``.
     tolerance : float
         Largest difference of a probability from Keras.
     **options
@@ -97,29 +97,40 @@ def check_engine(engine, tolerance=0.01, **options):
     label, factory, _ = resolve("engine", engine)
     keras.utils.set_random_seed(0)
     network = GalaxyNetwork(NetworkConfig(**_network()))
-    runner = attempt(f"{label}: making it", lambda: factory(network, **options))
     images = np.random.default_rng(0).random((5, _SIZE, _SIZE, 1), dtype=np.float32)
-    expected = network.classify(images, training=False)
-    for n in (5, 1, 3):
-        found = attempt(f"{label}: predict of {n} images", lambda n=n: runner.predict(images[:n]))
-        require(
-            set(found) == set(expected),
-            f"{label}: its outputs are {sorted(found)}; expected {sorted(expected)}",
+    for names in (None, ["feature_map", "stage"]):
+        asked = {} if names is None else {"outputs": names}
+        runner = attempt(
+            f"{label}: making it with {asked}",
+            lambda asked=asked: factory(network, **asked, **options),
         )
-        for name, values in expected.items():
-            require(
-                isinstance(found[name], np.ndarray) and found[name].shape == (n, *values.shape[1:]),
-                f"{label}: {name!r} must be an array of the shape {(n, *values.shape[1:])}",
+        expected = network.model(names or list(network.config.outputs))(images, training=False)
+        for n in (5, 1, 3):
+            found = attempt(
+                f"{label}: predict of {n} images",
+                lambda n=n, runner=runner: runner.predict(images[:n]),
             )
-            away = float(np.abs(found[name] - keras.ops.convert_to_numpy(values)[:n]).max())
             require(
-                away <= tolerance,
-                f"{label}: {name!r} of {n} images differs from Keras by {away:.2g}",
+                set(found) == set(expected),
+                f"{label}: its outputs are {sorted(found)}; expected {sorted(expected)}",
             )
+            for name, values in expected.items():
+                require(
+                    isinstance(found[name], np.ndarray)
+                    and found[name].shape == (n, *values.shape[1:]),
+                    f"{label}: {name!r} must be an array of the shape {(n, *values.shape[1:])}",
+                )
+                away = float(np.abs(found[name] - keras.ops.convert_to_numpy(values)[:n]).max())
+                require(
+                    away <= tolerance,
+                    f"{label}: {name!r} of {n} images differs from Keras by {away:.2g}",
+                )
 
 
 def check_task(task, **parameters):
     """Check that a task is an estimator, adds the columns it declares, and survives saving.
+
+    A registered task that declares no targets is given images without any labels.
 
     Parameters
     ----------
@@ -151,7 +162,8 @@ def check_task(task, **parameters):
         f"{label}: its constructor must store its parameters as they are",
     )
     with tempfile.TemporaryDirectory() as folder:
-        store = _store(Path(folder) / "store.zarr")
+        labels = spec is None or bool(spec.targets)
+        store = _store(Path(folder) / "store.zarr", labels)
         try:
             estimator.predict(store)
         except NotFittedError:
@@ -213,7 +225,7 @@ def _job(store, checkpoint, seed=0):
     )
 
 
-def _store(path):
+def _store(path, labels=True):
     """Blobs in four groups; the wider, the later."""
     from astropy import units as u
     from astropy.table import QTable
@@ -237,11 +249,12 @@ def _store(path):
             "reason": [""] * _N,
             "ra": np.full(_N, np.nan) * u.deg,
             "dec": np.full(_N, np.nan) * u.deg,
-            "group": [f"group{i % 4}" for i in range(_N)],
-            "time_since_pericentre": time * u.Myr,
-            "stage": np.array(STAGES)[((time + 190) / 142.001).astype(int)],
         }
     )
+    if labels:
+        table["group"] = [f"group{i % 4}" for i in range(_N)]
+        table["time_since_pericentre"] = time * u.Myr
+        table["stage"] = np.array(STAGES)[((time + 190) / 142.001).astype(int)]
     for shard in store.pending:
         rows = store.rows_of(shard)
         store.write_shard(shard, images[rows], table[rows])

@@ -23,12 +23,14 @@ class Checkpoint(keras.callbacks.Callback):
         The job; its checkpoint folder is written to.
     network : GalaxyNetwork
         The network that is trained.
+    data : str
+        Hash of what the job is given to learn from.
     """
 
-    def __init__(self, job, network):
+    def __init__(self, job, network, data):
         super().__init__()
         self.folder = Path(job.checkpoint)
-        self.digest = job.digest
+        self.digest, self.data = job.digest, data
         self.network = network
         self.validated = bool(job.rows.get("validation"))
         self.history = {"loss": []}
@@ -55,13 +57,13 @@ class Checkpoint(keras.callbacks.Callback):
         Raises
         ------
         ValueError
-            If the folder belongs to another job.
+            If the folder belongs to another job, or one on other labels or initial weights.
         """
         last = self.folder / "last"
         if not last.exists():
             return 0
         state = json.loads((last / "state.json").read_text(encoding="utf-8"))
-        if state["job"] != self.digest:
+        if (state["job"], state.get("data", self.data)) != (self.digest, self.data):
             raise ValueError(
                 f"{self.folder}: holds the checkpoint of another training job; "
                 "remove it or choose another folder"
@@ -75,7 +77,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Write what the epoch has led to."""
-        if not np.isfinite(logs["loss"]):
+        if not np.isfinite([logs["loss"], logs.get("val_loss", 0.0)]).all():
             return
         for name in logs:
             if name.endswith("loss"):
@@ -89,6 +91,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.save_weights(partial / "state.weights.h5")
             state = {
                 "job": self.digest,
+                "data": self.data,
                 "history": self.history,
                 "best_epoch": self.best_epoch,
                 "seed_states": [v.numpy().tolist() for v in _seed_states(self.model)],
@@ -181,9 +184,10 @@ class StopOnNaN(keras.callbacks.Callback):
     Parameters
     ----------
     path : `~pathlib.Path`
-        JSON file to write: the epoch, the batch, and the ids of its images.
+        JSON file to write: the split, the epoch, the batch, and the ids of its images.
     ids_of : callable
-        ``ids_of(epoch, batch)`` returns the ids of the images in a batch.
+        ``ids_of(split, epoch, batch)`` returns the ids of the images in a batch of "train" or
+        "validation".
     """
 
     def __init__(self, path, ids_of):
@@ -197,16 +201,21 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Look at the loss, which is a mean over the epoch so far and stays NaN once it is."""
-        if self.found is None and not np.isfinite(logs["loss"]):
-            self.found = {
-                "epoch": self.epoch,
-                "batch": batch,
-                "ids": list(self.ids_of(self.epoch, batch)),
-            }
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self.path) as partial:
-                partial.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
-            self.model.stop_training = True
+        self._look("train", batch, logs["loss"])
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Look at the loss of the validation: no epoch could be the best one without it."""
+        self._look("validation", batch, logs["loss"])
+
+    def _look(self, split, batch, loss):
+        if self.found is not None or np.isfinite(loss):
+            return
+        ids = list(self.ids_of(split, self.epoch, batch))
+        self.found = {"split": split, "epoch": self.epoch, "batch": batch, "ids": ids}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.path) as partial:
+            partial.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
+        self.model.stop_training = True
 
 
 class ProgressBar(keras.callbacks.Callback):

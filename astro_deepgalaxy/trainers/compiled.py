@@ -75,9 +75,10 @@ def compile_model(job, network, steps):
         for name in job.warm_up
         if name in targets
     }
-    losses = {name: get_loss(job.losses.get(name, target.loss)) for name, target in targets.items()}
-    for name, weight in growing.items():
-        losses[name] = _weighted(losses[name], weight)
+    losses = {
+        name: _MeanOfLabelled(get_loss(job.losses.get(name, target.loss)), growing.get(name))
+        for name, target in targets.items()
+    }
     model.compile(
         optimizer=make_optimizer(job.optimizer, steps * job.epochs),
         loss=losses,
@@ -126,10 +127,17 @@ def make_optimizer(options, steps):
     return factory(**options)
 
 
-def _weighted(loss, weight):
-    function = loss if callable(loss) else keras.losses.get(loss)
+class _MeanOfLabelled(keras.losses.Loss):
+    """A loss as the mean over the images of a batch that have the label.
 
-    def weighted(true, predicted):
-        return weight * function(true, predicted)
+    Over all images of the batch, as Keras has it by default, a loss would count for less the fewer
+    of them have the label.
+    """
 
-    return weighted
+    def __init__(self, function, weight=None):
+        super().__init__(reduction="mean_with_sample_weight")
+        self.function, self.weight = function, weight
+
+    def call(self, true, predicted):
+        loss = self.function(true, predicted)
+        return loss if self.weight is None else self.weight * loss

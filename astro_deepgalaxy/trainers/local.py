@@ -1,5 +1,7 @@
 """Training in this process."""
 
+import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -57,25 +59,29 @@ class LocalTrainer:
         rows, options = training_data(job)
         steps = -(-len(rows) // job.batch_size)
         model, growing = compile_model(job, network, steps)
-        checkpoint, rate = Checkpoint(job, network), Rate(len(rows))
-        first = checkpoint.restore(model)
+        checkpoint = Checkpoint(job, network, _data_digest(job, store))
+        first, rate = checkpoint.restore(model), Rate(len(rows))
         if first < job.epochs:
             # One epoch more than is used: Keras looks ahead, and warns at the end of the data.
-            data = batches(store, rows, epochs=range(first, job.epochs + 1), **options)
-            validation, validation_steps = None, None
-            if job.rows.get("validation"):
-                targets = {name: target_from_dict(data) for name, data in job.targets.items()}
-                validation = batches(store, job.rows["validation"], targets, job.batch_size)
-                validation = validation.cache().repeat()
-                validation_steps = -(-len(job.rows["validation"]) // job.batch_size)
-            bad = StopOnNaN(
-                Path(job.checkpoint) / "nan_batch.json",
-                lambda epoch, batch: _ids(store, rows, options, epoch, batch),
-            )
+            epochs = range(first, job.epochs + 1)
+            data = batches(store, rows, epochs=epochs, **options)
+            aside, validation = job.rows.get("validation", []), None
+            if aside:
+                validation = batches(store, aside, _targets(job), job.batch_size, epochs=epochs)
+
+            def ids_of(split, epoch, batch):
+                if split == "validation":
+                    chosen = aside[batch * job.batch_size : (batch + 1) * job.batch_size]
+                else:
+                    order = {name: value for name, value in options.items() if name != "augment"}
+                    chosen = epoch_rows(store, rows, epoch=epoch, **order)[batch]
+                return np.asarray(store.table["id"][chosen], dtype=str).tolist()
+
+            bad = StopOnNaN(Path(job.checkpoint) / "nan_batch.json", ids_of)
             model.fit(
                 data,
                 validation_data=validation,
-                validation_steps=validation_steps,
+                validation_steps=-(-len(aside) // job.batch_size) or None,
                 shuffle=False,  # each epoch has its own order already
                 steps_per_epoch=steps,
                 initial_epoch=first,
@@ -91,7 +97,7 @@ class LocalTrainer:
             )
             if bad.found is not None:
                 raise ValueError(
-                    f"training stopped: the loss is not a number in epoch "
+                    f"training stopped: the {bad.found['split']} loss is not a number in epoch "
                     f"{bad.found['epoch'] + 1}, batch {bad.found['batch'] + 1}; {bad.path} names "
                     f"its images; lower the learning rate ({job.optimizer['learning_rate']})"
                 )
@@ -121,7 +127,7 @@ def training_data(job):
     """
     labelled, unlabelled = job.rows["train"], job.rows.get("unlabelled", [])
     rows = np.array([*labelled, *unlabelled], dtype=int)
-    targets = {name: target_from_dict(data) for name, data in job.targets.items()}
+    targets = _targets(job)
     if unlabelled:
         targets = {
             name: target
@@ -146,11 +152,27 @@ class _FirstRows:
         self.target, self.number, self.size = target, number, target.size
 
     def encode(self, table):
-        values, weights = self.target.encode(table)
-        weights[self.number :] = 0
-        return values, weights
+        values, weights = self.target.encode(table[: self.number])
+        more = len(table) - self.number
+        return np.pad(values, ((0, more), (0, 0))), np.pad(weights, (0, more))
 
 
-def _ids(store, rows, options, epoch, batch):
-    order = {name: value for name, value in options.items() if name != "augment"}
-    return [str(store.table["id"][i]) for i in epoch_rows(store, rows, epoch=epoch, **order)[batch]]
+def _targets(job):
+    return {name: target_from_dict(data) for name, data in job.targets.items()}
+
+
+def _data_digest(job, store):
+    """SHA-256 of the ids and labels of the rows, the recipe and the initial weights."""
+    table, digest = store.table, hashlib.sha256()
+    digest.update(json.dumps(store.attributes.get("recipe"), sort_keys=True).encode())
+    for split, rows in sorted(job.rows.items()):
+        digest.update("\n".join([split, *map(str, table["id"][rows])]).encode())
+        for name, target in sorted(_targets(job).items()):
+            if split != "unlabelled" and not isinstance(target, ImageTarget | NoTarget):
+                digest.update(
+                    name.encode() + b"".join(a.tobytes() for a in target.encode(table[rows]))
+                )
+    if job.initial_weights:
+        for path in sorted(Path(job.initial_weights).glob("*.weights.h5")):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -41,8 +41,8 @@ def main():
     parser.add_argument("--work", type=Path, required=True, help="folder for images and models")
     parser.add_argument("--real", type=Path, help="folder of real images, also learned from")
     parser.add_argument("--epochs", type=int, default=20, help="of each headline model")
-    parser.add_argument("--embedder-epochs", type=int, default=8)
-    parser.add_argument("--semi-images", type=int, default=30000, help="images seen by each model")
+    parser.add_argument("--embedder-epochs", type=int, default=4)
+    parser.add_argument("--semi-images", type=int, default=6000, help="images seen by each model")
     options = parser.parse_args()
     for name in options.names or EXPERIMENTS:
         start = time.perf_counter()

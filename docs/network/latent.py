@@ -124,7 +124,8 @@ def _embedder(options):
     )
     if (folder / "model").exists():
         return GalaxyEmbedder.load(folder / "model")
-    embedder.fit(store, rows=split(store)[0], unlabelled=real(options))
+    # Neighbouring snapshots hardly differ: every second image is enough.
+    embedder.fit(store, rows=split(store)[0][::2], unlabelled=real(options))
     embedder.save(folder / "model")
     return embedder
 

@@ -27,7 +27,7 @@ def semi(options):
         for arm in ("labels alone", "with the others' images"):
             folder = options.work / f"semi_{seed}_{'with' if 'with' in arm else 'without'}"
             others = np.setdiff1d(train, labelled)
-            reconstruct = {"weight": 5.0, "filters": [64, 32, 16, 8, 8]}
+            reconstruct = {"weight": 5.0, "filters": [32, 16, 8, 4, 4]}
             steps = -(-options.semi_images // 64)
             n = len(labelled) + (len(others) if "with" in arm else 0)
             model = MergerClassifier(

@@ -1,0 +1,1 @@
+"""Indexes of vectors: who finds the nearest neighbours."""

@@ -1,0 +1,129 @@
+import keras
+import numpy as np
+import pytest
+
+from astro_deepgalaxy.network import GalaxyNetwork, NetworkConfig
+from astro_deepgalaxy.network.decoder import decoder
+
+# Strides of the stages: simple and tinynet; most of keras.applications; ConvNeXt.
+PATTERNS = {
+    "simple": (2, 4),
+    "tinynet": (2, 4, 8, 16),
+    "most": (2, 4, 8, 16, 32),
+    "convnext": (4, 8, 16, 32),
+}
+CHANNELS = 3
+
+
+def build(strides, size, filters=None):
+    shape = (size // strides[-1], size // strides[-1], CHANNELS)
+    return decoder(shape, 1, strides, filters)
+
+
+def drawn(model, rng):
+    """Weights of the same shapes: kernels of He et al. (2015), moving averages that matter."""
+    return [
+        rng.normal(0, np.sqrt(2 / np.prod(w.shape[:-1])), w.shape)
+        if w.ndim > 1
+        else rng.uniform(0.5, 1.5, w.shape)
+        for w in model.get_weights()
+    ]
+
+
+@pytest.mark.parametrize("strides", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("size", [96, 128, 256])
+def test_it_leads_back_to_the_pixels_in_the_steps_of_the_encoder(strides, size):
+    model = build(strides, size)
+    assert model.output.shape == (None, size, size, 1)
+    sizes = [layer.output.shape[1] for layer in model.layers if "_up" in layer.name]
+    assert sizes == [size // stride for stride in (1, *strides)][:-1][::-1]
+    assert len(model.inputs) == 1
+
+
+def constant_by_hand(weights, vector):
+    """What a field of constant features becomes far from the borders."""
+    weights = list(weights)
+    while len(weights) > 2:
+        kernel, gamma, beta, mean, variance = weights[:5]
+        del weights[:5]
+        vector = np.einsum("yxcf,c->f", kernel, vector)
+        vector = gamma * (vector - mean) / np.sqrt(variance + 1e-3) + beta
+        vector = np.maximum(vector, 0)
+    kernel, bias = weights
+    return 1 / (1 + np.exp(-np.einsum("yxcf,c->f", kernel, vector) - bias))
+
+
+@pytest.mark.parametrize("strides", PATTERNS.values(), ids=PATTERNS)
+def test_the_same_weights_do_the_same_at_any_size(strides):
+    rng = np.random.default_rng(0)
+    models = {size: build(strides, size) for size in (96, 128, 256)}
+    weights = drawn(models[96], rng)
+    features = rng.uniform(0.5, 1.5, CHANNELS)
+    expected = constant_by_hand(weights, features)
+    assert 0.001 < expected[0] < 0.999
+    # Two convolutions after each enlargement and one at the end.
+    border = 1 + 2 * sum((1, *strides[:-1]))
+    images = {}
+    for size, model in models.items():
+        model.set_weights(weights)
+        flat = np.broadcast_to(features, (1, *model.input_shape[1:])).astype(np.float32)
+        images[size] = keras.ops.convert_to_numpy(model(flat, training=False))[0, ..., 0]
+    for size in (128, 256):
+        inside = images[size][border : size - border, border : size - border]
+        assert inside.size > 0
+        assert np.allclose(inside, expected[0], atol=2e-4)
+        assert np.ptp(images[size]) > 1e-3  # what the borders do is seen
+    corner = 96 - border
+    assert np.allclose(images[96][:corner, :corner], images[256][:corner, :corner], atol=1e-4)
+
+
+def test_wide_images():
+    model = decoder((2, 3, 8), 2, (2, 4, 8, 16, 32))
+    assert model.output.shape == (None, 64, 96, 2)
+
+
+def test_images_stay_between_0_and_1():
+    model = build((2, 4), 32)
+    features = np.random.default_rng(1).normal(0, 1e3, (2, 8, 8, CHANNELS)).astype(np.float32)
+    image = keras.ops.convert_to_numpy(model(features))
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+def test_filters():
+    widths = [w.shape[-1] for w in build((2, 4), 32, [7, 5]).weights if len(w.shape) == 4]
+    assert widths == [7, 7, 5, 5, 1]
+    widths = [w.shape[-1] for w in build((2, 4, 8, 16, 32), 64).weights if len(w.shape) == 4]
+    assert widths[::2] == [256, 128, 64, 32, 16, 1]
+
+
+@pytest.mark.parametrize(
+    ("strides", "filters", "message"),
+    [
+        ((2, 3), None, r"must be multiples of each other; got \(2, 3\)"),
+        ((2, 4), [8], "each of the 2 steps back"),
+        ((2, 4, 8, 16, 32, 64), None, "each of the 6 steps back"),
+    ],
+)
+def test_what_cannot_be_decoded(strides, filters, message):
+    with pytest.raises(ValueError, match=message):
+        decoder((4, 4, 8), 1, strides, filters)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters"),
+    [
+        ((45, 45), [4, 8]),
+        ((33, 33), [4, 8, 8]),
+        ((34, 34), [4] * 5),
+        ((48, 48), [4] * 5),  # the last strides are 16 and 24
+        ((64, 48), [4] * 5),
+    ],
+)
+def test_image_sizes_that_the_stages_do_not_divide(shape, filters):
+    net = GalaxyNetwork(NetworkConfig((*shape, 1), {}, "simple", {"filters": filters}, decoder={}))
+    stride = 2 ** len(filters)
+    with pytest.raises(
+        ValueError, match=rf"multiples of {stride}, the last .* these have {shape[0]} x"
+    ):
+        _ = net.decoder
