@@ -108,7 +108,7 @@ def predicted_against_true(predicted, true, lower=None, upper=None, groups=None,
     lower, upper : `~astropy.units.Quantity`, optional
         Borders of the predicted interval; the figure shows their running median.
     groups : array_like of str, optional
-        Simulation of each image; each gets a colour.
+        Simulation of each image; each gets a colour when there are at most eight.
     title : str, optional
         Title.
 
@@ -131,12 +131,20 @@ def predicted_against_true(predicted, true, lower=None, upper=None, groups=None,
             for t in (lower, upper)
         ]
         ax.fill_between(x, *bounds, color=_FAINT, alpha=0.6, lw=0, label="median interval")
-    names = ["" for _ in predicted] if groups is None else np.asarray(groups, dtype=str)
-    names = np.asarray(names)
+    names = np.full(len(predicted), "", dtype=object)
+    many = groups is not None and len(np.unique(groups)) > 8
+    if groups is not None and not many:
+        names = np.asarray(groups, dtype=str)
     for i, name in enumerate(np.unique(names[good])):
         here = good & (names == name)
         ax.scatter(
-            true[here], predicted[here], s=9, alpha=0.55, lw=0, color=f"C{i}", label=name or None
+            true[here],
+            predicted[here],
+            s=4 if many else 9,
+            alpha=0.3 if many else 0.55,
+            lw=0,
+            color=f"C{i}",
+            label=f"{len(np.unique(groups))} simulations" if many else name or None,
         )
     ax.set(
         xlim=(low, high),

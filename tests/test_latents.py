@@ -75,9 +75,7 @@ def test_images_come_from_their_stores(tmp_path):
     sets = [
         LatentSet(
             np.eye(len(one), 4),
-            QTable(
-                {"id": one.table["id"], "store": [0] * len(one), "store_row": range(len(one))}
-            ),
+            QTable({"id": one.table["id"], "store": [0] * len(one), "store_row": range(len(one))}),
             stores=[one.path],
         )
         for one in (first, second)
@@ -106,7 +104,9 @@ def test_appending():
         make(3).append(make(3, 1))
     with pytest.raises(ValueError, match=r"by the model xyz.*of the set by the model abc"):
         make(3).append(make(2, 3, model="xyz"))
-    with pytest.raises(ValueError, match=r"a model that was not saved.*of the set by the model abc"):
+    with pytest.raises(
+        ValueError, match=r"a model that was not saved.*of the set by the model abc"
+    ):
         make(3).append(make(2, 3, model=""))
     other = LatentSet(np.zeros((1, 5)), QTable({"id": ["x"]}), "abc")
     with pytest.raises(ValueError, match="have 5 numbers each, and those of the index 4"):

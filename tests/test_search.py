@@ -252,7 +252,7 @@ def test_embedding_a_store(store, model):
     some = embed(model, store, rows=[9, 5, 2])
     assert some.table["id"].tolist() == ["blob9", "blob2"]
     assert np.allclose(some.images([0]), store.load([9]))
-    with pytest.raises(ValueError, match="none of the 1 images could be embedded: .*blob5"):
+    with pytest.raises(ValueError, match=r"none of the 1 images could be embedded: .*blob5"):
         embed(model, store, rows=[5])
 
 
