@@ -17,6 +17,7 @@ mpl.use("agg")
 import data
 import headline
 import latent
+import lookalikes
 import matplotlib.pyplot as plt
 import semi
 
@@ -28,6 +29,9 @@ EXPERIMENTS = {
         headline.headline_kpc,
         latent.latent,
         latent.search,
+        lookalikes.choice_of_k,
+        lookalikes.lookalikes,
+        lookalikes.clusters,
         semi.semi,
     )
 }

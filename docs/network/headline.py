@@ -57,10 +57,16 @@ def _judged(options, look, name, settings):
     error = np.abs(catalogue["time_since_pericentre"].value - time)
     constant = np.abs(classifier.training_median_.value - time)
     rows = [
-        _row("median |error| (Myr)", error[known], groups[known], np.median, "at most 25"),
-        _row("90th percentile of |error| (Myr)", error[known], groups[known], _ninetieth, ""),
+        _row("median absolute error (Myr)", error[known], groups[known], np.median, "at most 25"),
         _row(
-            "always the training median: |error| (Myr)",
+            "its 90th percentile (Myr)",
+            error[known],
+            groups[known],
+            _ninetieth,
+            "",
+        ),
+        _row(
+            "always the training median: the same median (Myr)",
             constant[known],
             groups[known],
             np.median,

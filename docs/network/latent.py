@@ -83,7 +83,7 @@ def search(options):
             {
                 "neighbour": name,
                 **_mean("SSIM of sources", alike, groups[queries]),
-                "median |time difference| (Myr)": f"{np.median(away):.0f}",
+                "median time difference (Myr)": f"{np.median(away):.0f}",
             }
         )
     return rows, None

@@ -61,7 +61,7 @@ def lookalikes(options):
                     "from": where,
                     "SSIM of the first": f"{np.mean(matches['ssim'][first]):.3f}",
                     "SSIM of six": f"{np.mean(matches['ssim']):.3f}",
-                    "median |time difference| of six (Myr)": f"{np.nanmedian(away):.0f}",
+                    "median time difference of six (Myr)": f"{np.nanmedian(away):.0f}",
                 }
             )
     search.set_params(steps=2)

@@ -51,7 +51,7 @@ def semi(options):
             {
                 "seed": seed,
                 "labelled simulations": number,
-                **{f"median |error| {arm} (Myr)": f"{v:.0f}" for arm, v in medians.items()},
+                **{f"median absolute error, {arm} (Myr)": f"{v:.0f}" for arm, v in medians.items()},
                 "gain (Myr)": f"{differences[-1]:.1f}",
             }
         )
