@@ -9,6 +9,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
 from astro_deepgalaxy import CutoutStore, GalaxyClusterer
+from astro_deepgalaxy.figures_search import (
+    choice_of_k,
+    cluster_sheet,
+    recommendations,
+    spectrum,
+)
 from astro_deepgalaxy.search import LatentSet
 
 
@@ -128,3 +134,21 @@ def test_wrong_arguments(blobs):
         GalaxyClusterer(4).fit(vectors).predict(np.zeros((1, 3)))
     copy = clone(GalaxyClusterer(5, k=9))
     assert (copy.n_clusters, copy.k) == (5, 9)
+
+
+def test_figures_show_their_numbers():
+    overlap = QTable({"k": [5, 10], "graph": [0.9, 0.8], "nearest": [0.5, 0.6]})
+    overlap["equal"] = overlap["neighbours"] = [0.2, 0.3]
+    lines = {line.get_label(): line for line in choice_of_k(overlap).axes[0].lines}
+    assert len(lines) == 4
+    assert lines["walk on the weighted graph"].get_ydata().tolist() == [0.9, 0.8]
+    axes = spectrum([0, 0.01, 0.3], 2).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[1, 0], [2, 0.01], [3, 0.3]]
+    assert axes.patches[0].get_x() == 2
+    with pytest.raises(ValueError, match="at least one cluster"):
+        cluster_sheet([], [], [])
+    with pytest.raises(ValueError, match="at least one query"):
+        recommendations([], [], [], [])
+    colour = np.zeros((8, 8, 3))
+    one = recommendations([colour], ["a"], [[colour[..., :1]]], [["SSIM 1.00\nx"]])
+    assert [ax.images[0].get_array().shape for ax in one.axes] == [(8, 8, 3), (8, 8)]

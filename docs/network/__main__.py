@@ -29,6 +29,8 @@ EXPERIMENTS = {
         headline.headline_kpc,
         latent.latent,
         latent.search,
+        latent.latent_grid,
+        latent.residuals,
         lookalikes.choice_of_k,
         lookalikes.lookalikes,
         lookalikes.clusters,
@@ -51,10 +53,11 @@ def main():
     for name in options.names or EXPERIMENTS:
         start = time.perf_counter()
         rows, figure = EXPERIMENTS[name](options)
-        with (HERE / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(rows[0])
-            writer.writerows([row.values() for row in rows])
+        if rows:
+            with (HERE / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(rows[0])
+                writer.writerows([row.values() for row in rows])
         if figure is not None:
             figure.savefig(HERE / f"{name}.png", dpi=130)
             plt.close(figure)

@@ -1,5 +1,7 @@
 """What z keeps of an image, and what is found by it."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from astropy import units as u
@@ -8,6 +10,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from astro_deepgalaxy import GalaxyEmbedder
+from astro_deepgalaxy.figures import latent_grid as draw_grid
+from astro_deepgalaxy.figures import reconstructions as draw_reconstructions
 from astro_deepgalaxy.metrics import bootstrap_range
 from astro_deepgalaxy.metrics.similarity import masked_ssim, source_mask
 
@@ -89,6 +93,28 @@ def search(options):
     return rows, None
 
 
+def latent_grid(options):
+    """Images decoded from between the z of four unseen mergers."""
+    embedder, images = _embedder(options), _unseen_mergers(options, 4)
+    corners = embedder.network_.latent_encoder(
+        embedder.network_.model(["feature_map"])(images)["feature_map"]
+    )["z"].numpy()
+    return [], draw_grid(embedder.latent_grid(corners), images)
+
+
+def residuals(options):
+    """Unseen mergers, what the decoder makes of their features, and what is missing."""
+    embedder, images = _embedder(options), _unseen_mergers(options, 7)
+    again = embedder.network_.model(["reconstruction"])(images)["reconstruction"].numpy()
+    return [], draw_reconstructions(images, again)
+
+
+def _unseen_mergers(options, n):
+    store = stores(options, "sdss", kinds=("mergers",))
+    _, unseen = split(store)
+    return store.load(unseen[:: len(unseen) // n + 3][:n])
+
+
 def _first(vectors, queries, groups, other):
     """Nearest image of each query but itself, or the nearest of another simulation."""
     index = NearestNeighbors(n_neighbors=2).fit(vectors)
@@ -142,10 +168,12 @@ def _mean(name, values, groups):
 def _examples(images, again, n=6):
     chosen = np.linspace(0, len(images) - 1, n).astype(int)
     rows = {"image": images, **again}
+    del rows["mean of the training images"]
     figure, axes = plt.subplots(len(rows), n, figsize=(1.3 * n, 1.3 * len(rows)))
     for line, (name, several) in zip(axes, rows.items(), strict=True):
         for axis, i in zip(line, chosen, strict=True):
             axis.imshow(several[i][..., 0], cmap="magma", vmin=0, vmax=1, origin="lower")
             axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(name, fontsize=6)
+        line[0].set_ylabel(textwrap.fill(name, 16), fontsize=7)
+    figure.subplots_adjust(0.07, 0.01, 0.99, 0.99, 0.04, 0.04)
     return figure

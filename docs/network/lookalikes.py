@@ -1,7 +1,7 @@
-"""What simulations and real galaxies look like, and what kinds of images there are."""
+"""What images look like, and what kinds of them there are."""
 
 import numpy as np
-from data import real, split, stores
+from data import split, stores
 from latent import _embedder as embedder
 
 from astro_deepgalaxy import GalaxyClusterer, SimilaritySearch
@@ -41,7 +41,7 @@ def choice_of_k(options):
 
 
 def lookalikes(options):
-    """Recommendations with the graph and without, and what real galaxies look like."""
+    """Recommendations with the graph and without."""
     store, model = stores(options, "ideal"), embedder(options)
     _, unseen = split(store)
     mergers = unseen[np.asarray(store.table["kind"], dtype=str)[unseen] == "merger"]
@@ -65,12 +65,11 @@ def lookalikes(options):
                 }
             )
     search.set_params(steps=2)
-    sky = real(options)
-    if sky is None:
-        return table, search.figure(store, rows=queries[:: _QUERIES // _SHOWN], other_groups=True)
-    pairs = np.char.find(np.asarray(sky.table["file"], dtype=str), "galaxy_zoo_mergers") >= 0
-    rows = np.flatnonzero(pairs & (np.asarray(sky.table["reason"]) == ""))
-    return table, search.figure(sky, rows=rows[:: max(1, len(rows) // _SHOWN)][:_SHOWN])
+    # What a survey would see of encounters that the embedder never saw.
+    shown = stores(options, "sdss", kinds=("mergers",))
+    _, unseen = split(shown)
+    rows = unseen[:: len(unseen) // _SHOWN + 7][:_SHOWN]
+    return table, search.figure(shown, rows=rows, other_groups=True)
 
 
 def clusters(options):
