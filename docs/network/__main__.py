@@ -27,6 +27,7 @@ EXPERIMENTS = {
         data.prepare,
         headline.headline,
         headline.headline_kpc,
+        headline.sky,
         latent.latent,
         latent.search,
         latent.latent_grid,

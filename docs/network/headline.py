@@ -6,6 +6,7 @@ from data import split, stores
 from sklearn.model_selection import GroupKFold
 
 from astro_deepgalaxy import MergerClassifier
+from astro_deepgalaxy.evaluation.real_pairs import judge_pairs
 from astro_deepgalaxy.figures import predicted_against_true
 from astro_deepgalaxy.metrics import Conformal, bootstrap_range, detection
 
@@ -26,6 +27,21 @@ def headline_kpc(options):
         "headline_kpc",
         {"epochs": options.epochs, "initial_weights": start, "augment": {"zoom": 0.0}},
     )
+
+
+def sky(options):
+    """Real pairs with times that others found by modelling them (Holincheck et al. 2016)."""
+    if options.real is None:
+        raise SystemExit("sky: give --real")
+    model = MergerClassifier.load(options.work / "headline" / "model")
+    pairs = judge_pairs(model, options.real / "galaxy_zoo_mergers" / "pairs.csv")
+    order = pairs.spearman
+    row = {
+        "pairs": order.n,
+        "Spearman's rho of predicted and published time": f"{order.rho:.2f}",
+        "95 % range": f"{order.low:.2f} to {order.high:.2f}",
+    }
+    return [row], None
 
 
 def _judged(options, look, name, settings):
