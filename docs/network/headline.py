@@ -35,7 +35,7 @@ def sky(options):
         raise SystemExit("sky: give --real")
     model = MergerClassifier.load(options.work / "headline" / "model")
     pairs = judge_pairs(model, options.real / "galaxy_zoo_mergers" / "pairs.csv")
-    order = pairs.spearman
+    order = pairs.correlation
     row = {
         "pairs": order.n,
         "Spearman's rho of predicted and published time": f"{order.rho:.2f}",
