@@ -123,7 +123,7 @@ def test_wrong_arguments(blobs):
     with pytest.raises(ValueError, match="must be at least 2; got 1"):
         GalaxyClusterer(1).fit(vectors)
     with pytest.raises(ValueError, match="10 images are too few for k = 15"):
-        GalaxyClusterer().fit(vectors[:10])
+        GalaxyClusterer(k=15).fit(vectors[:10])
     with pytest.raises(ValueError, match=r"40 images are too few for k = 5 .* and 39 clusters"):
         GalaxyClusterer(39, k=5).fit(vectors[:40])
     with pytest.raises(ValueError, match="unknown index"):

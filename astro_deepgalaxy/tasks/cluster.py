@@ -12,27 +12,32 @@ from ..indexes.vectors import as_vectors
 from ..metrics.agreement import cluster_agreement
 from ..plugins import get_spec
 from ..search import LatentSet, NeighbourGraph, neighbour_weights
+from ..search.graph import PERPLEXITY
 from ..search.latents import same_model
 from .matches import LABELS
 
 __all__ = ["GalaxyClusterer"]
+
+_NEIGHBOURS = 60
 
 
 class GalaxyClusterer(ClusterMixin, BaseEstimator):
     """Clusters of images that look alike: spectral clustering of their latents.
 
     The latents are joined to their nearest neighbours
-    (`~astro_deepgalaxy.search.NeighbourGraph`). The eigenvectors of the normalised Laplacian with
-    the smallest eigenvalues, each image's scaled to length 1, are clustered by k-means (Ng,
-    Jordan & Weiss 2002).
+    (`~astro_deepgalaxy.search.NeighbourGraph`), with weights as of a third as many: with few, the
+    snapshots of one simulation, which follow on each other, would be clusters. The eigenvectors
+    of the normalised Laplacian with the smallest eigenvalues, each image's scaled to length 1,
+    are clustered by k-means (Ng, Jordan & Weiss 2002).
 
     Parameters
     ----------
     n_clusters : int, optional
         Number of clusters, at least 2; by default as many as there are eigenvalues below the
         widest gap between them (von Luxburg 2007).
-    k : int
-        Neighbours that each image is joined to.
+    k : int, optional
+        Neighbours that each image is joined to; by default 60, or a tenth of the images where that
+        is less, and at least 5.
     index : str
         A registered index.
     index_options : dict, optional
@@ -73,7 +78,7 @@ class GalaxyClusterer(ClusterMixin, BaseEstimator):
         self,
         n_clusters=None,
         *,
-        k=15,
+        k=None,
         index="exact",
         index_options=None,
         max_clusters=20,
@@ -110,14 +115,15 @@ class GalaxyClusterer(ClusterMixin, BaseEstimator):
         wanted = self.max_clusters if self.n_clusters is None else self.n_clusters
         if wanted < 2:
             raise ValueError(f"n_clusters and max_clusters must be at least 2; got {wanted}")
-        if len(latents) <= max(self.k, wanted + 1 if self.n_clusters else 3):
+        k = min(_NEIGHBOURS, max(5, len(latents) // 10)) if self.k is None else self.k
+        if len(latents) <= max(k, wanted + 1 if self.n_clusters else 3):
             raise ValueError(
-                f"{len(latents)} images are too few for k = {self.k} neighbours of each and "
+                f"{len(latents)} images are too few for k = {k} neighbours of each and "
                 f"{self.n_clusters or 'some'} clusters"
             )
         self.latents_ = latents
         self.index_ = factory(latents.vectors, **(self.index_options or {}))
-        self.graph_ = NeighbourGraph.build(self.index_, latents.vectors, self.k)
+        self.graph_ = NeighbourGraph.build(self.index_, latents.vectors, k, max(PERPLEXITY, k / 3))
         values, vectors = self.graph_.spectrum(min(wanted + 1, len(latents) - 1))
         self.eigenvalues_ = values
         self.n_clusters_ = self.n_clusters or int(np.diff(values)[1:].argmax()) + 2
@@ -156,8 +162,8 @@ class GalaxyClusterer(ClusterMixin, BaseEstimator):
             same_model(self.latents_.model, latents.model, "the latents to predict")
             latents = latents.vectors
         vectors = as_vectors(latents, self.latents_.vectors.shape[1], "the latents to predict")
-        distances, rows = self.index_.query(vectors, self.k)
-        weights = neighbour_weights(distances)
+        distances, rows = self.index_.query(vectors, self.graph_.k)
+        weights = neighbour_weights(distances, self.graph_.perplexity)
         votes = np.zeros((len(vectors), self.n_clusters_))
         np.add.at(votes, (np.arange(len(vectors))[:, np.newaxis], self.labels_[rows]), weights)
         return votes.argmax(axis=1)
