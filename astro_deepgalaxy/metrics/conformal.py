@@ -30,8 +30,8 @@ class Conformal:
     Notes
     -----
     The score of an image is how far its true time y lies from the posterior's median in
-    probability, ``|F(y) - 1/2|`` (distributional conformal prediction, Chernozhukov, Wüthrich and Zhu
-    2021). All times with a score up to a limit form one contiguous interval. The limit is a
+    probability, ``|F(y) - 1/2|`` (distributional conformal prediction, Chernozhukov, Wüthrich and
+    Zhu 2021). All times with a score up to a limit form one contiguous interval. The limit is a
     quantile of the scores of the calibration images, in which each group has the same weight
     (Dunn, Wasserman and Ramdas 2022), as images of one simulation depend on each other.
 
