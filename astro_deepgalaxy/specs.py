@@ -36,6 +36,8 @@ class Spec:
         One sentence for listings.
     requires : tuple of str
         Modules that must be importable for the factory to work (optional dependencies).
+    install : str
+        Command that installs what `requires` names; empty when pip does by these names.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Spec:
     factory: str
     summary: str = ""
     requires: tuple[str, ...] = ()
+    install: str = ""
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -61,6 +64,19 @@ class Spec:
                 f"{type(self).__name__} {self.name!r}: the factory {self.factory!r} must be "
                 "'module:callable'"
             )
+
+    @property
+    def missing(self):
+        """The modules of `requires` that are not installed (tuple of str)."""
+        return tuple(name for name in self.requires if not _importable(name))
+
+    @property
+    def remedy(self):
+        """The command that installs what is missing; empty when nothing is (str)."""
+        missing = self.missing
+        if not missing:
+            return ""
+        return self.install or f"pip install {' '.join(missing)}"
 
     def load(self):
         """Import the factory.
@@ -75,11 +91,10 @@ class Spec:
         ImportError
             If a module of `requires` is missing, or the factory cannot be imported.
         """
-        missing = [name for name in self.requires if not _importable(name)]
-        if missing:
+        if self.missing:
             raise ImportError(
-                f"the {self.kind} {self.name!r} needs {', '.join(missing)}, which is not "
-                f"installed; try: pip install {' '.join(missing)}"
+                f"the {self.kind} {self.name!r} needs {', '.join(self.missing)}, which is not "
+                f"installed; try: {self.remedy}"
             )
         module, _, attribute = self.factory.partition(":")
         module = import_module(module)

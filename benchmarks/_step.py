@@ -151,7 +151,8 @@ def _job(backbone, shape, batches, names):
     }
     table = QTable({"id": ["one"], "flags": [0], paper.time.column: [0]})
     store = _Store(table, shape, Path())
-    return training_job([(tasks[name], 1.0) for name in names], store, None, [], Path())
+    named = [(tasks[name], 1.0) for name in names]
+    return training_job(named, store, np.array([0]), np.array([], dtype=int), Path())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from astro_deepgalaxy import plugins
 from astro_deepgalaxy.cli import main
 from astro_deepgalaxy.plugins import PluginStatus, list_specs
-from astro_deepgalaxy.specs import BackboneSpec, CommandSpec
+from astro_deepgalaxy.specs import BackboneSpec, CommandSpec, TrainerSpec
 
 HEAVY = ("tensorflow", "keras", "numba", "matplotlib")
 
@@ -206,6 +206,20 @@ def test_plugins_list_as_json(run, offer):
     everything = json.loads(run("plugins", "list", "--all", "--json").output)
     assert everything[0]["dist"] == "astro-deepgalaxy"
     assert len(everything[0]["offers"]) > 50
+
+
+def test_plugins_list_marks_what_cannot_be_used(run, offer):
+    offer(
+        "zz-good",
+        TrainerSpec(name="far", factory="a:b", requires=("zz_absent",), install="zz-tool build"),
+        TrainerSpec(name="near", factory="a:b", requires=("json",), install="zz-tool build"),
+    )
+    output = run("plugins", "list").output
+    assert "! far is unavailable: zz_absent is not installed; try: zz-tool build\n" in output
+    assert "near is unavailable" not in output
+    (data,) = json.loads(run("plugins", "list", "--json").output)
+    said = [(o["available"], o["missing"], o["install"]) for o in data["offers"]]
+    assert said == [(False, ["zz_absent"], "zz-tool build"), (True, [], "")]
 
 
 def test_plugins_check(run, command, offer):

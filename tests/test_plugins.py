@@ -113,6 +113,18 @@ def test_a_missing_requirement_is_said_when_it_is_loaded(install):
         get_spec("backbone", "zz-net").load()
 
 
+def test_a_spec_says_how_to_install_what_it_needs(install):
+    needs = "requires=('zz_missing', 'json'), install='zz-build', summary="
+    install("zz-needy", good("zz-net").replace("summary=", needs))
+    spec = get_spec("backbone", "zz-net")
+    assert spec.missing == ("zz_missing",)
+    assert spec.remedy == "zz-build"
+    with pytest.raises(ImportError, match=r"needs zz_missing, .* not installed; try: zz-build"):
+        spec.load()
+    present = specs.TrainerSpec(name="t", factory="a:b", requires=("json",), install="zz-build")
+    assert (present.missing, present.remedy) == ((), "")
+
+
 def test_a_factory_that_is_not_there(install):
     install("zz-typo", good("zz-net").replace(":make", ":mkae"))
     with pytest.raises(ImportError, match="zz_typo:mkae: there is no such callable"):

@@ -17,6 +17,8 @@ def plugins():
 def list_plugins(everything, as_json):
     """List what each installed distribution offers, and what is wrong with it.
 
+    What needs something that is not installed is marked, with the command that installs it.
+
     \b
     Examples:
       astro-deepgalaxy plugins list
@@ -35,6 +37,9 @@ def list_plugins(everything, as_json):
         width = max((len(spec.name) for spec in status.specs), default=0)
         for spec in status.specs:
             click.echo(f"  {spec.kind:<8}  {spec.name:<{width}}  {spec.summary}".rstrip())
+            if spec.missing:
+                why = f"{', '.join(spec.missing)} is not installed; try: {spec.remedy}"
+                click.secho(f"  ! {spec.name} is unavailable: {why}", fg="yellow")
         for text, colour in ((status.error, "red"), (status.note, "yellow")):
             for sentence in filter(None, text.split("; ")):
                 click.secho(f"  ! {sentence}", fg=colour)
@@ -134,6 +139,9 @@ def _as_data(status):
                 "qualified": status.qualified(spec),
                 "summary": spec.summary,
                 "factory": spec.factory,
+                "available": not spec.missing,
+                "missing": list(spec.missing),
+                "install": spec.remedy,
             }
             for spec in status.specs
         ],

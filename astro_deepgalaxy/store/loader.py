@@ -7,7 +7,7 @@ import numpy as np
 from .augment import Augmentation
 from .targets import NoTarget
 
-__all__ = ["batches", "epoch_rows"]
+__all__ = ["batches", "encode", "epoch_rows", "ordered", "stream"]
 
 _IN_MEMORY_BYTES = 2**30
 _BLOCK_BYTES = 2**28  # read at once of a selection that does not fit
@@ -69,20 +69,77 @@ def batches(
         If there are no rows, or none with a label, or none without one, where a share of labelled
         ones is asked for.
     """
+    plan = ordered(
+        store,
+        rows,
+        targets,
+        batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        labelled_fraction=labelled_fraction,
+    )
+    return stream(store, rows, targets, plan, epochs=epochs, augment=augment, seed=seed)
+
+
+def ordered(store, rows, targets, batch_size, *, shuffle=False, seed=0, labelled_fraction=None):
+    """The plan that `batches` follows.
+
+    Parameters
+    ----------
+    store, rows, targets, batch_size, shuffle, seed, labelled_fraction
+        As given to `batches`.
+
+    Returns
+    -------
+    callable
+        ``plan(epoch)`` returns a list with, for each batch, the positions of its images in `rows`
+        and how often each of them has come before in the epoch, both arrays of int.
+
+    Raises
+    ------
+    ValueError
+        As `batches`.
+    """
+    rows = np.asarray(rows, dtype=int)
+    encoded = {} if labelled_fraction is None else encode(store, rows, targets)
+    order = _Order(store, rows, targets, encoded, batch_size, shuffle, seed, labelled_fraction)
+
+    def plan(epoch):
+        parts = order.batches(epoch)
+        return list(zip(parts, _repeats(parts), strict=True))
+
+    return plan
+
+
+def stream(store, rows, targets, plan, *, epochs=range(1), augment=None, seed=0):
+    """Batches of images with their targets, as a plan has them.
+
+    Parameters
+    ----------
+    store, rows, targets, epochs, augment, seed
+        As given to `batches`.
+    plan : callable
+        Which images each batch of an epoch has, as `ordered` returns it.
+
+    Returns
+    -------
+    `tf.data.Dataset`
+        Elements ``(images, {output: target}, {output: weight})``.
+    """
     import tensorflow as tf
 
     rows = np.asarray(rows, dtype=int)
-    encoded = _encode(store, rows, targets)
+    encoded = encode(store, rows, targets)
     of_image = [name for name in targets if name not in encoded]
-    order = _Order(store, rows, targets, encoded, batch_size, shuffle, seed, labelled_fraction)
-    memory = store.load(rows) if order.in_memory else None
+    memory = store.load(rows) if _in_memory(store, rows) else None
     changes = augment is not None and augment != Augmentation.none()
 
     def generate():
         for epoch in epochs:
-            parts = order.batches(epoch)
+            planned = plan(epoch)
+            parts = [chosen for chosen, _ in planned]
             read = _read(store, rows, parts) if memory is None else map(memory.__getitem__, parts)
-            for chosen, again, images in zip(parts, _repeats(parts), read, strict=True):
+            for (chosen, again), images in zip(planned, read, strict=True):
                 yield (
                     images,
                     {name: values[chosen] for name, (values, _) in encoded.items()},
@@ -132,14 +189,32 @@ def epoch_rows(
     ValueError
         As `batches`.
     """
+    plan = ordered(
+        store,
+        rows,
+        targets,
+        batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        labelled_fraction=labelled_fraction,
+    )
     rows = np.asarray(rows, dtype=int)
-    encoded = {} if labelled_fraction is None else _encode(store, rows, targets)
-    order = _Order(store, rows, targets, encoded, batch_size, shuffle, seed, labelled_fraction)
-    return [rows[chosen] for chosen in order.batches(epoch)]
+    return [rows[chosen] for chosen, _ in plan(epoch)]
 
 
-def _encode(store, rows, targets):
-    """Values and weights of the targets that come from the label table."""
+def encode(store, rows, targets):
+    """Values and weights of the targets that come from the label table.
+
+    Parameters
+    ----------
+    store, rows, targets
+        As given to `batches`.
+
+    Returns
+    -------
+    dict of str to (numpy.ndarray, numpy.ndarray)
+        Values (row, ...) and weights (row,) of each such target.
+    """
     table = store.table[rows]
     return {
         name: target.encode(table)
@@ -156,7 +231,7 @@ class _Order:
             raise ValueError(f"{store.path}: no rows to make batches of")
         self.n, self.batch_size, self.shuffle, self.seed = len(rows), batch_size, shuffle, seed
         image_bytes = 4 * int(np.prod(store.image_shape))
-        self.in_memory = self.n * image_bytes <= _IN_MEMORY_BYTES
+        self.in_memory = _in_memory(store, rows)
         self.shards = rows // store.shard_rows
         self.mixed = max(_MIXED_SHARDS, _BLOCK_BYTES // (image_bytes * store.shard_rows))
         self.fraction = labelled_fraction
@@ -206,6 +281,11 @@ class _Order:
         mixed = rng.permutation(np.unique(shards))
         windows = [mixed[start : start + self.mixed] for start in range(0, len(mixed), self.mixed)]
         return np.concatenate([rng.permutation(positions[np.isin(shards, w)]) for w in windows])
+
+
+def _in_memory(store, rows):
+    """Whether all images of these rows are read at once."""
+    return len(rows) * 4 * int(np.prod(store.image_shape)) <= _IN_MEMORY_BYTES
 
 
 def _repeats(parts):

@@ -81,8 +81,8 @@ class TrainingJob:
             raise ValueError("training job: there are no rows to train on")
 
     def to_json(self):
-        """The job as JSON text."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The job as JSON text. The order of the outputs is kept: initial weights depend on it."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text):

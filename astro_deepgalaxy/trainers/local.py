@@ -15,7 +15,7 @@ from .callbacks import Checkpoint, ProgressBar, Rate, StopOnNaN, WarmUp
 from .compiled import build_network, compile_model
 from .job import TrainingResult
 
-__all__ = ["LocalTrainer"]
+__all__ = ["LocalTrainer", "data_digest", "training_data"]
 
 
 class LocalTrainer:
@@ -59,7 +59,7 @@ class LocalTrainer:
         rows, options = training_data(job)
         steps = -(-len(rows) // job.batch_size)
         model, growing = compile_model(job, network, steps)
-        checkpoint = Checkpoint(job, network, _data_digest(job, store))
+        checkpoint = Checkpoint(job, network, data_digest(job, store))
         first, rate = checkpoint.restore(model), Rate(len(rows))
         if first < job.epochs:
             # One epoch more than is used: Keras looks ahead, and warns at the end of the data.
@@ -161,8 +161,21 @@ def _targets(job):
     return {name: target_from_dict(data) for name, data in job.targets.items()}
 
 
-def _data_digest(job, store):
-    """SHA-256 of the ids and labels of the rows, the recipe and the initial weights."""
+def data_digest(job, store):
+    """Hash of what a job is given to learn from.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        What to train.
+    store : CutoutStore or JoinedStores
+        Where its images are.
+
+    Returns
+    -------
+    str
+        SHA-256 of the ids and labels of the rows, the recipe and the initial weights.
+    """
     table, digest = store.table, hashlib.sha256()
     digest.update(json.dumps(store.attributes.get("recipe"), sort_keys=True).encode())
     for split, rows in sorted(job.rows.items()):

@@ -1,0 +1,126 @@
+"""Being one of several workers that somebody else has started."""
+
+import json
+import os
+import socket
+import time
+
+from astro_deepgalaxy.jobs import atomic_path
+
+__all__ = ["inside_allocation", "join", "rank_and_size"]
+
+_PAIRS = (
+    ("HOROVOD_RANK", "HOROVOD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+)
+_WAIT = 300.0  # seconds for the first worker to say where it is
+
+
+def rank_and_size():
+    """Number of this worker and of all, from what the starter has set.
+
+    Returns
+    -------
+    (int, int)
+        (0, 1) when nobody has.
+    """
+    for rank, size in _PAIRS:
+        if rank in os.environ and size in os.environ:
+            return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
+
+
+def inside_allocation():
+    """Whether this program is one of several workers.
+
+    Returns
+    -------
+    bool
+    """
+    # A batch script runs as a single task of its allocation: it starts the workers itself.
+    started = "HOROVOD_RANK" in os.environ or "OMPI_COMM_WORLD_RANK" in os.environ
+    return (
+        started
+        or (rank_and_size()[1] > 1
+        and "SLURM_STEP_ID" in os.environ)
+        or ("PMI_RANK" in os.environ and rank_and_size()[1] > 1)
+    )
+
+
+def join(folder):
+    """Find the other workers, where the starter has not told them of each other.
+
+    `horovodrun` does, and `mpirun` where Horovod is built with MPI. For `srun` and Gloo, the
+    first worker opens the meeting point, and writes where it is.
+
+    Parameters
+    ----------
+    folder : `~pathlib.Path`
+        Folder that all workers share.
+
+    Raises
+    ------
+    ValueError
+        If the first worker is not heard of.
+    """
+    import horovod.tensorflow as hvd
+
+    if "HOROVOD_RANK" in os.environ or hvd.mpi_built():
+        return
+    rank, size = rank_and_size()
+    local, here = int(os.environ["SLURM_LOCALID"]), _tasks_here()
+    node, nodes = int(os.environ["SLURM_NODEID"]), int(os.environ["SLURM_NNODES"])
+    run = os.environ.get("SLURM_JOB_ID", "0") + "." + os.environ.get("SLURM_STEP_ID", "0")
+    path = folder / "meeting_point.json"
+    if rank == 0:
+        _open_meeting_point(path, run, size)
+    until = time.monotonic() + _WAIT
+    while True:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = {}
+        if found.get("run") == run:
+            break
+        if time.monotonic() > until:
+            raise ValueError(
+                f"worker {rank} waited {_WAIT:.0f} s for worker 0 to write {path}; the folder must "
+                "be one that all hosts share"
+            )
+        time.sleep(0.2)
+    os.environ |= {
+        "HOROVOD_RANK": str(rank),
+        "HOROVOD_SIZE": str(size),
+        "HOROVOD_LOCAL_RANK": str(local),
+        "HOROVOD_LOCAL_SIZE": str(here),
+        "HOROVOD_CROSS_RANK": str(node),
+        "HOROVOD_CROSS_SIZE": str(nodes),
+        "HOROVOD_HOSTNAME": socket.gethostname(),
+        "HOROVOD_GLOO_RENDEZVOUS_ADDR": found["address"],
+        "HOROVOD_GLOO_RENDEZVOUS_PORT": str(found["port"]),
+        "HOROVOD_CONTROLLER": "gloo",
+        "HOROVOD_CPU_OPERATIONS": "gloo",
+    }
+
+
+def _tasks_here():
+    """Tasks on this node: SLURM_TASKS_PER_NODE is, say, ``4(x3),2``."""
+    counts = []
+    for part in os.environ["SLURM_TASKS_PER_NODE"].split(","):
+        number, _, times = part.rstrip(")").partition("(x")
+        counts += [int(number)] * int(times or 1)
+    return counts[int(os.environ["SLURM_NODEID"])]
+
+
+def _open_meeting_point(path, run, size):
+    from horovod.runner.common.util.hosts import HostInfo, get_host_assignments
+    from horovod.runner.http.http_server import RendezvousServer
+
+    server = RendezvousServer(0)
+    port = server.start()
+    server.init(get_host_assignments([HostInfo(socket.gethostname(), size)], size))
+    with atomic_path(path) as partial:
+        address = socket.gethostbyname(socket.gethostname())
+        partial.write_text(json.dumps({"run": run, "address": address, "port": port}))

@@ -1,0 +1,1 @@
+"""How training scales with the number of workers: measured, modelled, validated and projected."""
