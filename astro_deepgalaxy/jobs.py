@@ -114,6 +114,13 @@ def sweep_partial(folder):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+    # Killed between the two renames of `atomic_folder`: the older folder is the one that counts.
+    for path in Path(folder).rglob(".old-*"):
+        replaced = path.with_name(path.name.split("-", 2)[2])
+        if replaced.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.replace(path, replaced)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from sphinx_astropy.conf.v2 import *  # noqa: F403
 from sphinx_astropy.conf.v2 import extensions, intersphinx_mapping
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+# Its settings are documented; nothing of it needs Horovod for that.
+sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "astro-deepgalaxy-horovod"))
 
 project = "astro_deepgalaxy"
 author = "the astro_deepgalaxy developers"

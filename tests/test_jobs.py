@@ -96,3 +96,17 @@ def test_the_folder_one_is_in(tmp_path, monkeypatch):
     with alone("."):
         assert "another process" in take(folder)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_was_being_replaced_when_killed_is_put_back(tmp_path):
+    from astro_deepgalaxy.jobs import sweep_partial
+
+    (tmp_path / ".old-12-best").mkdir()
+    (tmp_path / ".old-12-best" / "weights").write_text("older")
+    (tmp_path / ".partial-12-best").mkdir()
+    sweep_partial(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+    (tmp_path / ".old-13-best").mkdir()
+    sweep_partial(tmp_path)
+    assert (tmp_path / "best" / "weights").read_text() == "older"
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]

@@ -21,8 +21,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("Interrupted", err=True)
+        except KeyboardInterrupt as interrupt:
+            click.echo(_sentence(interrupt) if interrupt.args else "Interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             raise

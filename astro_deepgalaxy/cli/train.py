@@ -10,17 +10,25 @@ import click
 @click.command()
 @click.argument("run_file", required=False, type=click.Path(dir_okay=False))
 @click.option("--print-config", is_flag=True, help="Print a commented default run file and stop.")
+@click.option("--trainer", help="Registered trainer, in place of the run file's.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of a trainer that has them.")
+@click.option("--hosts", help="Where they run: names and numbers, as a:4,b:4.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted run, and begin none: see below."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures of merit as JSON.")
-def train(run_file, print_config, as_json):
+def train(run_file, print_config, trainer, workers, hosts, resume, as_json):
     """Train a model from a TOML run file, and report on groups it never saw.
 
     The output folder gets the model, a catalogue of the test groups (ECSV and FITS), a report and
-    the checkpoints. A run that was interrupted goes on when the command is given again.
+    the checkpoints. A run that was interrupted goes on when the command is given again; with
+    --resume it is an error if there is nothing to go on with.
 
     \b
     Examples:
       astro-deepgalaxy train --print-config > run.toml
       astro-deepgalaxy train run.toml
+      astro-deepgalaxy train run.toml --trainer horovod --workers 2
     """
     from ..run_config import default_toml, read_run_config
     from . import load_keras
@@ -32,7 +40,9 @@ def train(run_file, print_config, as_json):
         raise click.UsageError(
             "give a run file; 'astro-deepgalaxy train --print-config > run.toml' writes one"
         )
-    config = read_run_config(run_file)
+    config = _with_trainer(read_run_config(run_file), trainer, workers, hosts)
+    if resume and not (Path(config.output) / "training").exists():
+        raise ValueError(f"{config.output}: there is no checkpoint to resume; leave --resume out")
     load_keras()
     card, page = run(config)
     if as_json:
@@ -44,6 +54,18 @@ def train(run_file, print_config, as_json):
             click.echo(summary(card))
         if page is not None:
             click.echo(f"report: {page}")
+
+
+def _with_trainer(config, trainer, workers, hosts):
+    """The run file with what the command line says of the trainer."""
+    given = {"workers": workers, "hosts": hosts}
+    given = {name: value for name, value in given.items() if value is not None}
+    if trainer is None and not given:
+        return config
+    old = config.training
+    options = old.trainer_options if trainer in (None, old.trainer) else {}
+    new = {"trainer": trainer or old.trainer, "trainer_options": options | given}
+    return config.model_copy(update={"training": old.model_copy(update=new)})
 
 
 def run(config, clock=None, sequence=None):

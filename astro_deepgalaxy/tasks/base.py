@@ -15,7 +15,7 @@ from ..preprocess import Recipe
 from .catalogue import about_table, build_catalogue
 from .inputs import prepared, training_images
 from .model_folder import read_config, read_model, write_model
-from .training_plan import sharing_tasks, training_job, training_record, versions
+from .training_plan import made_trainer, sharing_tasks, training_job, training_record, versions
 
 __all__ = ["NetworkTask", "load_model"]
 
@@ -105,10 +105,7 @@ class NetworkTask(BaseEstimator):
         ValueError
             If labels are missing, too few groups are there to split, or a parameter is wrong.
         """
-        trainer = get_spec("trainer", self.trainer).load()(
-            **({"progress": self.progress} if self.trainer == "local" else {}),
-            **(self.trainer_options or {}),
-        )
+        trainer = made_trainer(self.trainer, self.trainer_options, self.progress)
         for kind in ("backbone", "engine"):
             get_spec(kind, getattr(self, kind))
         others = sharing_tasks(self.also, NetworkTask)

@@ -3,6 +3,7 @@
 import json
 import math
 from importlib.metadata import version
+from inspect import signature
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..store import ImageTarget, NoTarget, groups_of, split_by_group
 from ..store.augment import Augmentation
 from ..trainers import TrainingJob
 
-__all__ = ["sharing_tasks", "training_job", "training_record", "versions"]
+__all__ = ["made_trainer", "sharing_tasks", "training_job", "training_record", "versions"]
 
 
 def sharing_tasks(also, base):
@@ -56,6 +57,38 @@ def sharing_tasks(also, base):
             )
         tasks[name] = factory(**options), float(weight)
     return tasks
+
+
+def made_trainer(name, options, progress):
+    """A trainer by its name.
+
+    Parameters
+    ----------
+    name : str
+        Registered name.
+    options : dict or None
+        Its options.
+    progress : bool or None
+        Whether to show a progress bar, for a trainer that has one.
+
+    Returns
+    -------
+    object
+        With ``fit(job)``.
+
+    Raises
+    ------
+    ValueError
+        If the trainer is unknown, or has no such option.
+    """
+    factory = get_spec("trainer", name).load()
+    if "progress" in signature(factory).parameters:
+        options = {"progress": progress} | (options or {})
+    try:
+        signature(factory).bind(**(options or {}))
+    except TypeError as error:
+        raise ValueError(f"trainer_options: the trainer {name!r} {error}") from error
+    return factory(**(options or {}))
 
 
 def training_job(tasks, store, rows, unlabelled, work):

@@ -1,7 +1,6 @@
 """What happens beside the steps of a training: checkpoints, rates, progress, and its end."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..jobs import atomic_folder, atomic_path
+from ..jobs import atomic_folder, atomic_path, sweep_partial
 
 __all__ = ["Checkpoint", "ProgressBar", "Rate", "StopOnNaN", "WarmUp"]
 
@@ -59,6 +58,8 @@ class Checkpoint(keras.callbacks.Callback):
         ValueError
             If the folder belongs to another job, or one on other labels or initial weights.
         """
+        if self.folder.exists():
+            sweep_partial(self.folder)
         last = self.folder / "last"
         if not last.exists():
             return 0
@@ -97,11 +98,6 @@ class Checkpoint(keras.callbacks.Callback):
                 "seed_states": [v.numpy().tolist() for v in _seed_states(self.model)],
             }
             (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-
-    def on_train_begin(self, logs=None):
-        """Sweep what an interrupted run has left."""
-        for left in self.folder.glob(".partial-*"):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 class Rate(keras.callbacks.Callback):

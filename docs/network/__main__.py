@@ -50,6 +50,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=20, help="of each headline model")
     parser.add_argument("--embedder-epochs", type=int, default=4)
     parser.add_argument("--semi-images", type=int, default=6000, help="images seen by each model")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train a model")
     options = parser.parse_args()
     for name in options.names or EXPERIMENTS:
         start = time.perf_counter()

@@ -10,21 +10,23 @@ from astro_deepgalaxy import Recipe, preprocess_batch
 from astro_deepgalaxy.preprocess.align import Align
 from astro_deepgalaxy.preprocess.background import Background
 from astro_deepgalaxy.preprocess.bands import Bands
+from astro_deepgalaxy.preprocess.resize import Resize
 from astro_deepgalaxy.preprocess.stretch import Stretch
 from astro_deepgalaxy.store.joined import open_stores
 
 HERE = Path(__file__).parent
 SIZE = 128
 KINDS = ("mergers", "controls")
-# Where the images of a store come from, and how they are prepared: each galaxy at its own size,
-# or, with its redshift known, all galaxies in kpc.
+FIELD = Recipe((Bands(), Resize(size=SIZE), Stretch()))
+# Where the images of a store come from, and how they are prepared: each galaxy at its own size;
+# with its redshift known, all galaxies in kpc; or the field as it was rendered.
 LOOKS = {
     "sdss": ("sdss", Recipe.default(SIZE)),
     "kpc": (
         "sdss",
         Recipe((Bands(), Background(), Align(kpc_per_pixel=0.8, size=SIZE), Stretch())),
     ),
-    "ideal": ("ideal", Recipe.default(SIZE)),
+    "field": ("ideal", FIELD),
 }
 
 
@@ -49,6 +51,13 @@ def prepare(options):
                     "unusable": int((store.table["reason"] != "").sum()),
                 }
             )
+    _command("simulate", "survey", HERE / "dense.toml", "-o", work / "dense")
+    render = ("simulate", "render", work / "dense", "--pixels", "160", "--field", "100")
+    _command(*render, "--cameras", "3", "-o", work / "dense_ideal")
+    labels = work / "dense_ideal" / "labels.ecsv"
+    store = preprocess_batch(labels, FIELD, work / "dense_field.zarr", processes=2)
+    row = {"images": "every 5 Myr, field", "simulations": 12, "number": len(store)}
+    rows.append(row | {"unusable": int((store.table["reason"] != "").sum())})
     if options.real:
         files = [
             str(path)
@@ -56,7 +65,7 @@ def prepare(options):
             for path in sorted((options.real / folder).rglob("*"))
             if path.suffix in (".fits", ".jpg")
         ]
-        store = preprocess_batch(files, Recipe.default(SIZE), work / "real.zarr", processes=2)
+        store = preprocess_batch(files, FIELD, work / "real.zarr", processes=2)
         rows.append({"images": "real", "simulations": "", "number": len(store), "unusable": ""})
     return rows, None
 
@@ -78,6 +87,22 @@ def split(store):
     unseen = np.unique(groups)[2::3]
     aside = np.isin(groups, unseen)
     return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+
+def trainer(options, batch_size=64):
+    """Parameters of an estimator that train it in one process or several, of one batch in all."""
+    if options.workers == 1:
+        return {"batch_size": batch_size}
+    return {
+        "batch_size": batch_size // options.workers,
+        "trainer": "horovod",
+        "trainer_options": {
+            "workers": options.workers,
+            "data": "shards",
+            "reshuffle_every": 4,
+            "rate_scaling": "none",
+        },
+    }
 
 
 def _command(*words):

@@ -2,7 +2,7 @@
 
 import numpy as np
 from astropy import units as u
-from data import split, stores
+from data import split, stores, trainer
 from sklearn.model_selection import GroupKFold
 
 from astro_deepgalaxy import MergerClassifier
@@ -52,13 +52,13 @@ def _judged(options, look, name, settings):
         backbone_options={"filters": [24, 48, 96, 160, 256]},
         image_size=128,
         time_loss="ordinal",
-        batch_size=64,
         learning_rate=3e-3,
         dropout=0.3,
         validation_fraction=0.15,
         test_time_augmentation=True,
         interval=0.68,
         seed=1,
+        **trainer(options),
         work_folder=options.work / name,
         **settings,
     )

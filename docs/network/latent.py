@@ -5,7 +5,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 from astropy import units as u
-from data import real, split, stores
+from data import real, split, stores, trainer
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
@@ -22,7 +22,7 @@ _PCA_IMAGES = 4000
 
 def latent(options):
     """Images through z, through PCA of the same length, and through the decoder alone."""
-    store, embedder = stores(options, "ideal"), _embedder(options)
+    store, embedder = stores(options, "field"), _embedder(options)
     train, unseen = split(store)
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(unseen, min(_QUERIES, len(unseen)), replace=False))
@@ -56,40 +56,41 @@ def latent(options):
 
 def search(options):
     """Likeness of the first recommendation, found anywhere and in other simulations only."""
-    store, embedder = stores(options, "ideal"), _embedder(options)
-    merger = np.asarray(store.table["kind"], dtype=str) == "merger"
-    train, unseen = (rows[merger[rows]] for rows in split(store))
-    everywhere = np.sort(np.concatenate([train, unseen]))
-    _about, outputs = embedder.outputs(store, ["z"], everywhere)
-    table = store.table[everywhere]
-    images = store.load(everywhere)
-    masks = [source_mask(image) for image in images]
-    groups = np.asarray(table["group"], dtype=str)
-    time = u.Quantity(table["time_since_pericentre"]).to_value(u.Myr)
-    rng = np.random.default_rng(0)
-    queries = rng.choice(np.flatnonzero(np.isin(everywhere, unseen)), _QUERIES, replace=False)
-    first = {
-        "anywhere, by z": _first(outputs["z"], queries, groups, other=False),
-        "other simulations, by z": _first(outputs["z"], queries, groups, other=True),
-    }
-    pixels = images.reshape(len(images), -1)
-    flat = PCA(SIZE, svd_solver="randomized", random_state=0).fit(pixels[::4]).transform(pixels)
-    first["other simulations, by PCA of pixels"] = _first(flat, queries, groups, other=True)
-    first["anywhere, by PCA of pixels"] = _first(flat, queries, groups, other=False)
-    first["other simulations, at random"] = np.array(
-        [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
-    )
-    rows = []
-    for name, found in first.items():
-        alike = _ssim(images[queries], images[found], [masks[i] for i in queries])
-        away = np.abs(time[queries] - time[found])
-        rows.append(
-            {
-                "neighbour": name,
-                **_mean("SSIM of sources", alike, groups[queries]),
-                "median time difference (Myr)": f"{np.median(away):.0f}",
-            }
-        )
+    embedder, rng, rows = _embedder(options), np.random.default_rng(0), []
+    dense = stores(options, "field", kinds=("dense",))
+    usual = stores(options, "field", kinds=("mergers",))
+    for name, store, unseen in (
+        ("every 5 Myr", dense, np.arange(len(dense))),
+        ("every 10 Myr", usual, split(usual)[1]),
+    ):
+        _about, outputs = embedder.outputs(store, ["z"])
+        images = store.load(np.arange(len(store)))
+        groups = np.asarray(store.table["group"], dtype=str)
+        time = u.Quantity(store.table["time_since_pericentre"]).to_value(u.Myr)
+        queries = rng.choice(unseen, _QUERIES, replace=False)
+        pixels = images.reshape(len(images), -1)
+        flat = PCA(SIZE, svd_solver="randomized", random_state=0).fit(pixels[::4])
+        others = [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
+        vectors = {"z": outputs["z"], f"PCA of {SIZE} of the pixels": flat.transform(pixels)}
+        found = {
+            (where, by): _first(those, queries, groups, other=where != "anywhere")
+            for where in ("anywhere", "other simulations")
+            for by, those in vectors.items()
+        }
+        found["other simulations", "chance"] = np.array(others)
+        masks = [source_mask(images[i]) for i in queries]
+        for (where, by), nearest in found.items():
+            alike = _ssim(images[queries], images[nearest], masks)
+            away = np.abs(time[queries] - time[nearest])
+            rows.append(
+                {
+                    "snapshots": name,
+                    "neighbour from": where,
+                    "by": by,
+                    **_mean("SSIM of sources", alike, groups[queries]),
+                    "median time difference (Myr)": f"{np.nanmedian(away):.0f}",
+                }
+            )
     return rows, None
 
 
@@ -110,7 +111,7 @@ def residuals(options):
 
 
 def _unseen_mergers(options, n):
-    store = stores(options, "sdss", kinds=("mergers",))
+    store = stores(options, "field", kinds=("mergers",))
     _, unseen = split(store)
     return store.load(unseen[:: len(unseen) // n + 3][:n])
 
@@ -130,7 +131,7 @@ def _first(vectors, queries, groups, other):
 
 def _embedder(options):
     """Encoder, decoder and latent, learned from images with and without noise, and real ones."""
-    store = stores(options, "ideal")
+    store = stores(options, "field")
     folder = options.work / "embedder"
     embedder = GalaxyEmbedder(
         "simple",
@@ -140,13 +141,13 @@ def _embedder(options):
         filters=[48, 32, 16, 8, 8],
         also={"reconstruct": {"weight": 10.0, "filters": [48, 32, 16, 8, 8]}},
         epochs=options.embedder_epochs,
-        batch_size=64,
         learning_rate=2e-3,
         validation_fraction=0.1,
         augment={"blur": 0.0, "noise": 0.0, "stars": 0},
-        beta=2e-4,
+        beta=1e-4,
         seed=1,
         work_folder=folder,
+        **trainer(options),
     )
     if (folder / "model").exists():
         return GalaxyEmbedder.load(folder / "model")

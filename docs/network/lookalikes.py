@@ -15,7 +15,7 @@ _SHOWN = 5
 
 def choice_of_k(options):
     """How much the recommendations from other simulations depend on the number of neighbours."""
-    store = stores(options, "ideal")
+    store = stores(options, "field")
     latents = embed(embedder(options), store)
     search = SimilaritySearch().fit(latents)
     groups = np.asarray(latents.column("group"), dtype=str)
@@ -42,7 +42,7 @@ def choice_of_k(options):
 
 def lookalikes(options):
     """Recommendations with the graph and without."""
-    store, model = stores(options, "ideal"), embedder(options)
+    store, model = stores(options, "field"), embedder(options)
     _, unseen = split(store)
     mergers = unseen[np.asarray(store.table["kind"], dtype=str)[unseen] == "merger"]
     queries = np.sort(np.random.default_rng(0).choice(mergers, _QUERIES, replace=False))
@@ -65,8 +65,7 @@ def lookalikes(options):
                 }
             )
     search.set_params(steps=2)
-    # What a survey would see of encounters that the embedder never saw.
-    shown = stores(options, "sdss", kinds=("mergers",))
+    shown = stores(options, "field", kinds=("mergers",))
     _, unseen = split(shown)
     rows = unseen[:: len(unseen) // _SHOWN + 7][:_SHOWN]
     return table, search.figure(shown, rows=rows, other_groups=True)
@@ -74,7 +73,7 @@ def lookalikes(options):
 
 def clusters(options):
     """Clusters of the images, and how they agree with what is known."""
-    found = GalaxyClusterer(8).fit(embed(embedder(options), stores(options, "ideal")))
+    found = GalaxyClusterer(8).fit(embed(embedder(options), stores(options, "field")))
     table = []
     for name in ("stage", "kind", "group"):
         scores = found.agreement(name)

@@ -19,7 +19,7 @@ _PACKAGES = (
 
 
 def about():
-    """This machine and the versions of what a worker needs.
+    """Where this is, and the versions of what a worker needs.
 
     Returns
     -------

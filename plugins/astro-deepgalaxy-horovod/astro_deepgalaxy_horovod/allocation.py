@@ -7,7 +7,10 @@ import time
 
 from astro_deepgalaxy.jobs import atomic_path
 
-__all__ = ["inside_allocation", "join", "rank_and_size"]
+from .places import Place, interface_of
+from .settings import available_cores
+
+__all__ = ["inside_allocation", "join", "own_cores", "rank_and_size"]
 
 _PAIRS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),
@@ -38,15 +41,11 @@ def inside_allocation():
     Returns
     -------
     bool
+        False in the batch script of an allocation of Slurm, which starts the workers itself.
     """
-    # A batch script runs as a single task of its allocation: it starts the workers itself.
-    started = "HOROVOD_RANK" in os.environ or "OMPI_COMM_WORLD_RANK" in os.environ
-    return (
-        started
-        or (rank_and_size()[1] > 1
-        and "SLURM_STEP_ID" in os.environ)
-        or ("PMI_RANK" in os.environ and rank_and_size()[1] > 1)
-    )
+    if "HOROVOD_RANK" in os.environ or "OMPI_COMM_WORLD_RANK" in os.environ:
+        return True
+    return rank_and_size()[1] > 1 and ("PMI_RANK" in os.environ or "SLURM_STEP_ID" in os.environ)
 
 
 def join(folder):
@@ -90,6 +89,7 @@ def join(folder):
                 "be one that all hosts share"
             )
         time.sleep(0.2)
+    address = socket.gethostbyname(found["host"]) if nodes > 1 else "127.0.0.1"
     os.environ |= {
         "HOROVOD_RANK": str(rank),
         "HOROVOD_SIZE": str(size),
@@ -98,11 +98,30 @@ def join(folder):
         "HOROVOD_CROSS_RANK": str(node),
         "HOROVOD_CROSS_SIZE": str(nodes),
         "HOROVOD_HOSTNAME": socket.gethostname(),
-        "HOROVOD_GLOO_RENDEZVOUS_ADDR": found["address"],
+        "HOROVOD_GLOO_IFACE": interface_of(address),
+        "HOROVOD_GLOO_RENDEZVOUS_ADDR": address,
         "HOROVOD_GLOO_RENDEZVOUS_PORT": str(found["port"]),
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
     }
+
+
+def own_cores():
+    """Cores for this worker, where the starter has left it all of its host.
+
+    Returns
+    -------
+    list of int
+        None at all where the starter has chosen already, as Slurm does.
+    """
+    cores = available_cores()
+    for rank, size in (
+        ("HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
+        ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ):
+        if rank in os.environ and len(cores) == os.cpu_count():
+            return Place(0, "", int(os.environ[rank]), int(os.environ[size])).cores(cores)
+    return []
 
 
 def _tasks_here():
@@ -122,5 +141,4 @@ def _open_meeting_point(path, run, size):
     port = server.start()
     server.init(get_host_assignments([HostInfo(socket.gethostname(), size)], size))
     with atomic_path(path) as partial:
-        address = socket.gethostbyname(socket.gethostname())
-        partial.write_text(json.dumps({"run": run, "address": address, "port": port}))
+        partial.write_text(json.dumps({"run": run, "host": socket.gethostname(), "port": port}))

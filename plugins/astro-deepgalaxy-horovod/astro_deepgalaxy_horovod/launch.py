@@ -12,19 +12,23 @@ from pathlib import Path
 from astropy.utils.exceptions import AstropyUserWarning
 from tqdm.auto import tqdm
 
-from .places import address_towards, check_hosts, places, remote_command
+from .places import Place, address_towards, check_hosts, places, remote_command
 from .records import progress_text
 from .status import read_statuses
 from .tuning import horovod_environment
 
-__all__ = ["LostWorker", "launch"]
+__all__ = ["LostWorker", "Worker", "WorkerFailed", "launch"]
 
 _GRACE = 20.0  # seconds for the others to end by themselves when a worker is lost
 _LOOK = 0.2  # seconds between two looks at the workers
 
 
-class LostWorker(RuntimeError):
-    """A worker ended before its work was done."""
+class WorkerFailed(ChildProcessError):
+    """A worker says that it cannot do what it was given."""
+
+
+class LostWorker(ChildProcessError):
+    """A worker ended before its work was done, or hung."""
 
 
 def launch(folder, settings, gradient_bytes, progress=None):
@@ -45,6 +49,8 @@ def launch(folder, settings, gradient_bytes, progress=None):
     ------
     ValueError
         If the workers cannot be started, or say that the job cannot be done.
+    WorkerFailed
+        If a worker raised another error.
     LostWorker
         If a worker was killed, crashed or hung.
     KeyboardInterrupt
@@ -194,9 +200,9 @@ def _start_mpi(folder, found, cores, settings, environment, stack):
     numbers = ";".join(
         ",".join(map(str, place.cores(cores[place.host], settings.cores))) for place in found
     )
-    environment |= {"ASTRO_DEEPGALAXY_CORES_OF_RANKS": numbers, "PYTHONUNBUFFERED": "1"}
-    words += ["-x", "ASTRO_DEEPGALAXY_CORES_OF_RANKS", "-x", "PYTHONUNBUFFERED"]
-    here = found[0].__class__(0, "localhost", 0, 1)
+    environment |= {"ASTRO_DEEPGALAXY_CORES": numbers, "PYTHONUNBUFFERED": "1"}
+    words += ["-x", "ASTRO_DEEPGALAXY_CORES", "-x", "PYTHONUNBUFFERED"]
+    here = Place(0, "localhost", 0, 1)
     return [Worker(here, words + worker_command(folder), environment, folder / "logs" / "mpi.log")]
 
 
@@ -311,7 +317,7 @@ def _judge(statuses, running, ended, hung, interrupted):
     rest = "; the others were stopped; give the job again to go on from the last checkpoint"
     for status in failed:
         if status["kind"] != "HorovodInternalError":
-            raise RuntimeError(
+            raise WorkerFailed(
                 f"worker {status['rank']} on {status['host']} failed with {status['kind']}: "
                 f"{status['error']}"
             )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from astro_deepgalaxy.jobs import atomic_path
+
 __all__ = ["Records"]
 
 logger = logging.getLogger(__name__)
@@ -135,8 +137,6 @@ class Records:
         if path.exists():
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < row["epoch"]]
-        from astro_deepgalaxy.jobs import atomic_path
-
         with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row), lineterminator="\n", extrasaction="ignore")
             writer.writeheader()

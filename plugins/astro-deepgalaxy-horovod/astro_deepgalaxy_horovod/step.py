@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from astro_deepgalaxy.network.losses import get_loss
+from astro_deepgalaxy.store import target_from_dict
 
 __all__ = ["TrainingStep", "WeightedLosses", "averaged_statistics"]
 
@@ -18,14 +19,13 @@ class WeightedLosses:
     ----------
     job : TrainingJob
         What to train.
-    targets : dict of str to target
-        What each output learns.
     """
 
-    def __init__(self, job, targets):
-        self.names = list(targets)
+    def __init__(self, job):
+        self.names = list(job.targets)
         self.functions = [
-            get_loss(job.losses.get(name, target.loss)) for name, target in targets.items()
+            get_loss(job.losses.get(name) or target_from_dict(data).loss)
+            for name, data in job.targets.items()
         ]
 
     def __call__(self, values, predicted, weights):

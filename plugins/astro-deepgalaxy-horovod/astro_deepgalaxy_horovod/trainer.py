@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,11 @@ class HorovodTrainer:
                 f"there are {images} images to train on and {workers} workers; ask for at most "
                 f"{images}"
             )
+        if self.settings.tensorboard and find_spec("tensorboard") is None:
+            raise ValueError(
+                "trainer option tensorboard needs the package tensorboard; try: pip install "
+                "tensorboard"
+            )
 
     def _launch(self, job):
         from .launch import LostWorker, launch
@@ -114,11 +120,12 @@ class HorovodTrainer:
                 warnings.warn(f"{error} [restarting]", AstropyUserWarning, stacklevel=2)
 
     def _take_part(self, job):
-        from .allocation import join, rank_and_size
-        from .worker import train
+        from .allocation import join, own_cores, rank_and_size
+        from .worker import bind, train
 
         folder = Path(job.checkpoint) / "run"
         folder.mkdir(parents=True, exist_ok=True)
+        bind(own_cores())
         join(folder)
         rank, workers = rank_and_size()
         if len(job.rows["train"]) < workers:
@@ -161,7 +168,6 @@ class HorovodTrainer:
 def _gradient_bytes(job):
     """Bytes of the trainable weights, from which all that is exchanged follows."""
     from astro_deepgalaxy.trainers.compiled import build_network
-    from astro_deepgalaxy.trainers.local import training_data
 
-    model = build_network(job).model(list(training_data(job)[1]["targets"]))
+    model = build_network(job).model(list(job.targets))
     return 4 * int(sum(np.prod(v.shape) for v in model.trainable_variables))

@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from astro_deepgalaxy.jobs import atomic_path
+from astro_deepgalaxy.store import target_from_dict
 from astro_deepgalaxy.store.joined import open_stores
 from astro_deepgalaxy.store.loader import batches
 from astro_deepgalaxy.trainers.compiled import build_network, make_optimizer
-from astro_deepgalaxy.trainers.local import data_digest, training_data
+from astro_deepgalaxy.trainers.local import data_digest
 
 from .about import about, check_alike
 from .checkpoint import Checkpoints, Position, random_states
@@ -54,7 +55,7 @@ class Training:
         self.job, self.settings, self.status, self.progress = job, settings, status, progress
         self.store = open_stores(job.store)
         self.network = build_network(job)
-        self.targets = training_data(job)[1]["targets"]
+        self.targets = {name: target_from_dict(data) for name, data in job.targets.items()}
         self.model = self.network.model(list(self.targets))
         # The rate is set before each step: it depends on the number of workers.
         options = job.optimizer | {"schedule": "constant"}
@@ -64,7 +65,7 @@ class Training:
         self.position = Position()
         self.random = None
         self.stop = False
-        self.losses = WeightedLosses(job, self.targets)
+        self.losses = WeightedLosses(job)
         self._evaluate = tf.function(self._evaluated, reduce_retracing=True)
 
     def restore(self):
@@ -273,8 +274,7 @@ class Training:
         sums = np.zeros((2, len(self.targets)))
         if len(mine):
             if self._aside is None:
-                targets = training_data(self.job)[1]["targets"]
-                self._aside = batches(self.store, mine, targets, self.job.batch_size)
+                self._aside = batches(self.store, mine, self.targets, self.job.batch_size)
             for batch in self._aside:
                 sums += self._evaluate(*batch).numpy()
         sums, weights = hvd.allreduce(tf.constant(sums), op=hvd.Sum).numpy()

@@ -33,7 +33,7 @@ def main(folder):
         Exit status: 0 when the job is done, 3 when it was stopped, 1 when it failed.
     """
     folder = Path(folder)
-    bind(os.environ.get("ASTRO_DEEPGALAXY_CORES"))
+    bind(_own_cores())
     if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
         interface = interface_of(os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"])
         os.environ.setdefault("HOROVOD_GLOO_IFACE", interface)
@@ -123,12 +123,19 @@ def bind(cores):
 
     Parameters
     ----------
-    cores : str or None
-        Numbers of the cores, as ``"0,1"``; None leaves it as it is.
+    cores : collection of int
+        Numbers of the cores; none leaves it as it is.
     """
     if cores and hasattr(os, "sched_setaffinity"):
-        numbers = {int(core) for core in cores.split(",")}
-        os.sched_setaffinity(0, numbers & os.sched_getaffinity(0) or os.sched_getaffinity(0))
+        os.sched_setaffinity(0, set(cores) & os.sched_getaffinity(0) or os.sched_getaffinity(0))
+
+
+def _own_cores():
+    """The cores that the launcher has meant for this worker."""
+    own = os.environ.get("ASTRO_DEEPGALAXY_CORES", "")
+    if ";" in own:  # by MPI all are given the same variables
+        own = own.split(";")[rank_and_size()[0]]
+    return [int(core) for core in own.split(",") if core]
 
 
 if __name__ == "__main__":

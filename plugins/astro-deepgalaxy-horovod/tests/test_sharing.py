@@ -122,7 +122,7 @@ def test_all_workers_together_take_the_batches_of_one(job, store):
         np.testing.assert_array_equal(mine, theirs)
     one = list(batches(opened, rows, epochs=range(1, 2), **options))
     parts = [list(sharing.stream(rank, 1, 0, 2)) for rank in range(3)]
-    for step, (images, values, weights) in enumerate(one):
+    for step, (images, values, _) in enumerate(one):
         joined = np.concatenate([part[step][0] for part in parts])
         np.testing.assert_allclose(joined, images, atol=1e-6)  # with their augmentation
         for name in values:

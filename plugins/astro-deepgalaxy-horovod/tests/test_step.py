@@ -23,7 +23,7 @@ def made(job):
         optimizer = make_optimizer({"name": "sgd", "learning_rate": 0.5}, 1)
         model.compile(optimizer=optimizer, jit_compile=False)
         optimizer.build(model.trainable_variables)
-        losses = WeightedLosses(job, options["targets"])
+        losses = WeightedLosses(job)
         step = TrainingStep(model, optimizer, losses, add, data.element_spec, parts)
         return model, step, next(iter(data))
 
@@ -73,7 +73,7 @@ def test_statistics_move_by_the_share_of_each_worker(job, made):
     try:
         model, step, (images, values, weights) = made(job, add=note)
         before = model.get_weights()
-        full, _ = step(images, values, weights, _scale(weights), 1.0, 0.0)
+        step(images, values, weights, _scale(weights), 1.0, 0.0)
         model.set_weights(before)
         step(images, values, weights, _scale(weights), 0.25, 0.0)
     finally:

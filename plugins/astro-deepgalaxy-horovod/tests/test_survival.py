@@ -68,7 +68,7 @@ def test_a_killed_worker_is_named_and_the_job_goes_on(job, run_worker, monkeypat
     with monkeypatch.context():
         run_worker("slow")
         thread = in_the_second_epoch(job, kill)
-        with pytest.raises(RuntimeError, match="worker 1 on localhost was killed by SIGKILL"):
+        with pytest.raises(ChildProcessError, match="worker 1 on localhost was killed by SIGKILL"):
             HorovodTrainer(**_OPTIONS).fit(job)
         assert time.monotonic() - killed[0] < 60
         thread.join()
@@ -103,7 +103,7 @@ def test_goes_on_with_those_that_are_left(job, run_worker):
 def test_a_hanging_worker_is_named(job, run_worker):
     run_worker("slow")
     thread = in_the_second_epoch(job, lambda pid: os.kill(pid, signal.SIGSTOP))
-    with pytest.raises(RuntimeError, match="worker 1 on localhost hung"):
+    with pytest.raises(ChildProcessError, match="worker 1 on localhost hung"):
         HorovodTrainer(**_OPTIONS, stall_seconds=4).fit(job)
     thread.join()
 

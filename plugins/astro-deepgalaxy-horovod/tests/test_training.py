@@ -1,6 +1,7 @@
 """Real trainings by two processes."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,9 @@ pytestmark = pytest.mark.horovod
 
 
 def test_two_workers_learn_what_one_learns_of_batches_twice_as_large(plain_job, tmp_path, weights):
-    job = replace(plain_job, epochs=6, optimizer={"name": "sgd", "learning_rate": 0.05, "momentum": 0.9})
+    job = replace(
+        plain_job, epochs=6, optimizer={"name": "sgd", "learning_rate": 0.05, "momentum": 0.9}
+    )
     two = HorovodTrainer(workers=2, rate_scaling="none").fit(job)
     local = replace(job, batch_size=16, checkpoint=str(tmp_path / "local"))
     one = LocalTrainer().fit(local)
@@ -28,9 +31,16 @@ def test_two_workers_learn_what_one_learns_of_batches_twice_as_large(plain_job, 
 
 
 def test_keeps_records(job, tmp_path):
+    pytest.importorskip("tensorboard")
     job = replace(job, epochs=2)
     trainer = HorovodTrainer(
-        workers=2, data="shards", reshuffle_every=1, accumulate=2, timeline=str(tmp_path / "t.json")
+        workers=2,
+        data="shards",
+        reshuffle_every=1,
+        accumulate=2,
+        autotune=True,
+        timeline=str(tmp_path / "t.json"),
+        tensorboard=True,
     )
     result = trainer.fit(job)
     with (tmp_path / "checkpoint" / "epochs.csv").open(newline="") as file:
@@ -45,6 +55,7 @@ def test_keeps_records(job, tmp_path):
     assert len(lines) == 2
     assert lines[0].startswith("[Performance] Epoch 0 takes ")
     assert (tmp_path / "t.json").stat().st_size > 0
+    assert list((tmp_path / "checkpoint" / "tensorboard").glob("events.*"))
     # As the package's trainers do: the same job again is not trained again, another is refused.
     assert trainer.fit(job).history == result.history
     with pytest.raises(ValueError, match="another training job"):
@@ -59,7 +70,7 @@ def test_is_a_trainer():
 
 def test_workers_that_come_to_different_weights_are_found_out(job, run_worker):
     run_worker("alone")
-    with pytest.raises(RuntimeError, match="different weights in epoch 1: 1 not to those"):
+    with pytest.raises(ChildProcessError, match="different weights in epoch 1: 1 not to those"):
         HorovodTrainer(workers=2).fit(job)
 
 
@@ -97,3 +108,37 @@ def test_from_the_estimator(store, tmp_path):
     classifier.fit(store)
     catalogue = classifier.predict(store, rows=[0, 5])
     assert np.isfinite(catalogue["time_since_pericentre"]).all()
+
+
+def test_all_tasks_at_once_with_images_without_labels(store):
+    from astro_deepgalaxy import GalaxyEmbedder
+
+    embedder = GalaxyEmbedder(
+        "simple",
+        backbone_options={"filters": [4, 8]},
+        latent_size=4,
+        hidden=8,
+        filters=[8, 4],
+        also={"reconstruct": {"filters": [8, 4]}, "classify": {}},
+        epochs=2,
+        batch_size=6,
+        validation_fraction=0.25,
+        labelled_fraction=0.5,
+        trainer="horovod",
+        trainer_options={"workers": 2, "data": "shards"},
+        progress=False,
+    )
+    embedder.fit(store, rows=range(40), unlabelled=np.arange(40, 55))
+    _, outputs = embedder.outputs(store, ["z", "reconstruction", "time_class"], rows=[56, 57])
+    assert outputs["z"].shape == (2, 4)
+    assert outputs["time_class"].sum(axis=1) == pytest.approx([1, 1], abs=1e-4)
+    assert all(np.isfinite(values).all() for values in outputs.values())
+
+
+def test_by_mpi(job):
+    import horovod.tensorflow as hvd
+
+    if not hvd.mpi_built() or shutil.which("mpirun") is None:
+        pytest.skip("Horovod is built without MPI")
+    result = HorovodTrainer(workers=2, controller="mpi").fit(job)
+    assert result.history["loss"][-1] < result.history["loss"][0]

@@ -122,6 +122,7 @@ def gloo_ring(nbytes, layout, hop, item=4, start=None):
     segments = each * workers
     size = ceil(ceil(nbytes / segments) / item) * item
     free = np.full(workers, -np.inf)
+    latest = [(np.full(workers, np.inf), free)] * 3  # when segments were ready, when gone
     messages = 0
     for first in (rank + 1, rank):  # reduce-scatter, then allgather
         arrived = []
@@ -131,13 +132,17 @@ def gloo_ring(nbytes, layout, hop, item=4, start=None):
             if i >= segments - each:
                 continue
             length = np.clip(nbytes - (first * each + i) % segments * size, 0, size)
-            queued = free
             for _ in range(2):
-                told = np.where(apart, np.maximum(now, queued[first_of_host])[before], now[before])
+                announced = now
+                for ready, gone in latest:
+                    before_it = ready[first_of_host] < now
+                    announced = np.where(before_it, np.maximum(now, gone[first_of_host]), announced)
+                told = np.where(apart, announced[before], now[before])
                 ready = np.maximum(now, told + latency)
                 sent = np.maximum(ready, free) + length * per_byte
-                # Its host may have begun to send this segment before it announced anything.
-                queued = np.where(ready[first_of_host] < now, sent[first_of_host], free)
+                # Once more: its host may have begun to send this segment before.
+                latest[2] = (ready, sent)
+            latest = [*latest[1:], latest[2]]
             free = np.where((length > 0) & apart, sent, free)
             arrival = np.where(length > 0, sent + latency, -np.inf)
             arrived.append(np.roll(arrival, -1))  # at the worker before

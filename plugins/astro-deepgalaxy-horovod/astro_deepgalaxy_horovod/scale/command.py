@@ -124,9 +124,12 @@ def scale(
     import json
     import logging
     import os
+    import signal
 
     from ..settings import Settings, available_cores
 
+    # Ended by the system it cleans up too.
+    signal.signal(signal.SIGTERM, lambda *_: click.get_current_context().exit(143))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     settings = Settings(

@@ -33,20 +33,18 @@ def scaling_figure(study):
 
 def _validation(ax, study):
     real = [r for r in study["steps"] if r["predicted_s"] == r["predicted_s"]]
-    ax.plot(
-        [r["measured_s"] for r in study["validation"]],
-        [r["predicted_s"] for r in study["validation"]],
-        "o",
-        color=_SECOND,
-        label="emulated workers, real gradients",
-    )
-    for row in study["validation"]:
-        ax.annotate(
-            f" {row['workers']}/{row['hosts']}",
-            (row["measured_s"], row["predicted_s"]),
-            color=_INK,
-            fontsize=7,
-            va="top",
+    groups = {
+        "emulated, one host": [r for r in study["validation"] if r["hosts"] == 1],
+        "emulated, shaped network": [r for r in study["validation"] if r["hosts"] > 1],
+    }
+    for (label, rows), filled in zip(groups.items(), (_SECOND, "none"), strict=True):
+        ax.plot(
+            [r["measured_s"] for r in rows],
+            [r["predicted_s"] for r in rows],
+            "o",
+            color=_SECOND,
+            mfc=filled,
+            label=label,
         )
     ax.plot(
         [r["step_s"] for r in real],
@@ -72,25 +70,27 @@ def _validation(ax, study):
         yscale="log",
         xlabel="step, measured (s)",
         ylabel="step, predicted (s)",
-        title="Not fitted to (workers/hosts)",
+        title="Predicted without having been fitted to",
     )
     ax.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def _projection(ax, study):
     network, projection = study["network"], study["projection"]
-    labels = {
-        "ring": f"projected: {network['backbone']}, {network['pixels']} px, "
-        f"batch {network['batch']}",
-        "as in the paper": f"projected: {network['backbone']}, 1024 px, batch 8",
+    what = f"{network['backbone']}, {network['pixels']} px, batch {network['batch']}"
+    styles = {
+        "as measured": ("--", _SECOND, what),
+        "as measured, MPI": (":", _SECOND, "the same, MPI's halving and doubling"),
+        "as in the paper": ("--", _INK, f"{network['backbone']}, 1024 px, batch 8"),
     }
-    for (name, rows), color in zip(projection["curves"].items(), (_SECOND, _INK), strict=True):
+    for name, rows in projection["curves"].items():
+        style, color, label = styles[name]
         ax.plot(
             [r["workers"] for r in rows],
             [r["efficiency"] for r in rows],
-            "--",
+            style,
             color=color,
-            label=labels[name],
+            label=f"projected: {label}",
         )
     measured = {r["workers"]: r["efficiency"] for r in study["steps"] if "horovod" in r["name"]}
     ax.plot(

@@ -12,7 +12,6 @@ from .crew import Crew
 
 __all__ = ["exchanges", "first_places", "step_times"]
 
-_ROUNDS = 5
 _SWEEP = (4_000, 400_000, 4_000_000, 16_000_000)
 _SWEEP_CYCLE = 0.001
 
@@ -38,7 +37,7 @@ def first_places(settings, workers):
     return [Place(p.rank, p.host, p.slot, slots[p.host]) for p in found]
 
 
-def step_times(settings, counts, steps, network, say=print):
+def step_times(settings, counts, steps, network, turns=5, say=print):
     """Time the steps of a network in every way that is to be compared.
 
     Whoever is not being timed is stopped. The ways take turns, several times.
@@ -53,16 +52,18 @@ def step_times(settings, counts, steps, network, say=print):
         Steps of each way in each of its turns.
     network : dict
         ``backbone``, ``pixels`` and ``batch``.
+    turns : int
+        How often each way has its turn.
     say : callable
         Is told how it goes.
 
     Returns
     -------
     seconds : dict of str to numpy.ndarray
-        Times of the steps, (turn, step): ``fit``, of Keras with all cores of one host;
-        ``fit bound``, of Keras with the cores of one worker; ``bound``, of the trainer's step
-        without Horovod; ``silent``, of the most workers, that do not talk, (turn, step, worker);
-        and ``horovod N``, of N workers.
+        Times of the steps, (turn, step): ``fit``, of Keras with the cores of all workers of a
+        host; ``bound``, of the trainer's step on the cores of one worker, without Horovod;
+        ``silent``, of the most workers, that do not talk, (turn, step, worker); and
+        ``horovod N``, of N workers.
     about : dict
         ``nbytes`` and ``tensors`` that workers exchange in a step.
     """
@@ -75,7 +76,6 @@ def step_times(settings, counts, steps, network, say=print):
     environment = horovod_environment(settings, 2**24)
     ways = {
         "fit": ("fit", found[:1], [of_host], False),
-        "fit bound": ("fit", found[:1], own[:1], False),
         "silent": ("step", found, own, False),
     }
     for number in counts:
@@ -88,8 +88,8 @@ def step_times(settings, counts, steps, network, say=print):
             crews[name] = stack.enter_context(Crew(where, bound, environment, together))
             about |= crews[name].begin(role, **network)
         seconds = {}
-        for turn in range(_ROUNDS):
-            say(f"turn {turn + 1} of {_ROUNDS}")
+        for turn in range(turns):
+            say(f"turn {turn + 1} of {turns}")
             for name, crew in crews.items():
                 with contextlib.ExitStack() as resting:
                     for other in crews.values():

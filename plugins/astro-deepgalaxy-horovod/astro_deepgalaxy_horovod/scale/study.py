@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def run_study(folder, settings, network, counts, steps, projected, between, per_
         What ``study.json`` has.
     """
     folder = Path(folder)
-    seconds, about = step_times(settings, counts, steps, network, say)
+    seconds, about = step_times(settings, counts, steps, network, say=say)
     compute = ComputeTimes(seconds["silent"])
     shared = len(available_cores())
     costs, emulation, error, measured = calibrate_here(shared, say=say)
@@ -70,14 +70,14 @@ def run_study(folder, settings, network, counts, steps, projected, between, per_
     say("projecting")
     rows = _measured(settings, counts, seconds, network, model, here)
     range_of_workers = worker_counts(*projected)
+    like_paper = as_in_paper(model, network["pixels"], network["batch"])
+    models = {
+        "as measured": model,
+        "as measured, MPI": replace(model, algorithm="halving_doubling"),
+        "as in the paper": like_paper,
+    }
     projections = {
-        "ring": project(model, per_host, between, range_of_workers),
-        "as in the paper": project(
-            as_in_paper(model, network["pixels"], network["batch"]),
-            per_host,
-            between,
-            range_of_workers,
-        ),
+        name: project(m, per_host, between, range_of_workers) for name, m in models.items()
     }
     study = {
         "network": network | about,
@@ -131,7 +131,7 @@ def _measured(settings, counts, seconds, network, model, here):
             "step_s": median,
             "spread_s": float(np.ptp(turns)),
             "images_per_s": workers * network["batch"] / median,
-            "efficiency": np.nan if name.startswith("fit") else bound / median,
+            "efficiency": np.nan if name == "fit" else bound / median,
             "predicted_s": np.nan,
         }
         if name.startswith("horovod"):
