@@ -55,3 +55,37 @@ def test_wrong_files_are_refused_in_a_sentence(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.toml: no such file"):
         read_run_config(tmp_path / "nowhere.toml")
+
+
+def test_the_command_line_names_the_trainer(tmp_path):
+    from astro_deepgalaxy.cli.train import _with_trainer
+
+    text = '[data]\nstore = "a"\n[training]\ntrainer = "horovod"\ntrainer_options = {cores = 2}\n'
+    config = read_run_config(write(tmp_path, text))
+    assert _with_trainer(config, None, None, None) is config
+    same = _with_trainer(config, None, 4, "a:2,b:2").training
+    assert same.trainer == "horovod"
+    assert same.trainer_options == {"cores": 2, "workers": 4, "hosts": "a:2,b:2"}
+    other = _with_trainer(config, "local", None, None).training
+    assert (other.trainer, other.trainer_options) == ("local", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--resume"], "there is no checkpoint to resume"),
+        (["--workers", "2"], "trainer_options: the trainer 'local' got an unexpected"),
+        (["--trainer", "horvod"], "unknown trainer 'horvod'"),
+    ],
+)
+def test_what_the_command_line_cannot_ask_for(tmp_path, blob_store, words, sentence):
+    import json
+
+    from click.testing import CliRunner
+
+    from astro_deepgalaxy.cli import main
+
+    run = write(tmp_path, f"[data]\nstore = {json.dumps(str(blob_store.path))}\n")
+    result = CliRunner().invoke(main, ["train", str(run), *words])
+    assert result.exit_code == 1
+    assert sentence in result.output

@@ -194,6 +194,7 @@ def test_workers_at_rest_do_not_outlive_who_started_them():
         "with Crew([Place(0, 'localhost', 0, 1)], [None], {}, False) as crew:\n"
         "    time.sleep(3)\n"
         "    with crew.at_rest():\n"
+        "        time.sleep(1)\n"
         "        print(crew._workers[0].process.pid, flush=True)\n"
         "        time.sleep(60)\n"
     )

@@ -125,11 +125,12 @@ def scale(
     import logging
     import os
     import signal
+    import sys
 
     from ..settings import Settings, available_cores
 
     # Ended by the system it cleans up too.
-    signal.signal(signal.SIGTERM, lambda *_: click.get_current_context().exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     settings = Settings(

@@ -154,7 +154,7 @@ class Crew:
                 rank = waiting[stream]
                 text = stream.readline()
                 if not text:
-                    raise RuntimeError(f"worker {rank} died: {workers[rank].last_line()}")
+                    raise RuntimeError(f"worker {rank} died: {workers[rank].why()}")
                 answer = json.loads(text)
                 if "error" in answer:
                     raise RuntimeError(f"worker {rank} failed: {answer['error']}")
@@ -182,8 +182,10 @@ class _Worker:
     def __init__(self, process, log):
         self.process, self.log = process, log
 
-    def last_line(self):
-        """The last line that it printed."""
+    def why(self):
+        """The last line that it printed, or how it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
         self.log.seek(0)
         lines = self.log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it did not say why"
+        return lines[-1] if lines else f"it ended with status {self.process.returncode}"

@@ -59,7 +59,9 @@ def _end_with_parent():
 
 
 def _begin(role, **network):
-    bind(os.environ.get("ASTRO_DEEPGALAXY_CORES"))
+    cores = os.environ.get("ASTRO_DEEPGALAXY_CORES")
+    if cores:
+        bind({int(core) for core in cores.split(",")})
     if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
         os.environ["HOROVOD_GLOO_IFACE"] = interface_of(os.environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"])
     import tensorflow as tf
@@ -137,12 +139,11 @@ class _Step:
 
         images, classes = _images(pixels, batch)
         network = _network(backbone, pixels)
-        target = TimeTarget()
         job = TrainingJob(
             network=network.config.to_dict(),
             store="",
             rows={"train": [0]},
-            targets={"time_class": target.to_dict()},
+            targets={"time_class": TimeTarget().to_dict()},
             checkpoint="",
         )
         model = network.model(["time_class"])
@@ -152,7 +153,7 @@ class _Step:
         batch_of_images = (images, encoded, {"time_class": np.ones(batch, dtype=np.float32)})
         self.batch = tf.nest.map_structure(tf.constant, batch_of_images)
         element = tf.nest.map_structure(tf.TensorSpec.from_tensor, self.batch)
-        losses = WeightedLosses(job, {"time_class": target})
+        losses = WeightedLosses(job)
         self.step = TrainingStep(model, optimizer, losses, add, element)
         self.scale = [[1 / (batch * workers), 1.0]]
         self.share = 1 / workers
