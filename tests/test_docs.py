@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
-# Run from end to end by `tox -e quickstart`, and in small by test_quickstart.py.
-LONG = ("quickstart",)
+# Run from end to end by `tox -e quickstart` and when Horovod is built, and in small by tests.
+LONG = ("quickstart", "horovod")
 BLOCK = re.compile(
     r"^\.\. code-block:: (console|python|toml)\n((?:   :.*\n)*)\n((?:(?: {3}.*)?\n)+)", re.M
 )

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import socket
 from importlib.metadata import version
 
 from .settings import available_cores
@@ -24,14 +25,23 @@ def about():
     Returns
     -------
     dict
-        ``host``, ``cores`` (their numbers) and ``packages``.
+        ``host``, the ``address`` it takes itself to have, ``cores`` (their numbers) and
+        ``packages``.
     """
     python = ".".join(platform.python_version_tuple()[:2])
     return {
         "host": platform.node(),
+        "address": _own_address(),
         "cores": available_cores(),
         "packages": {"python": python} | {name: version(name) for name in _PACKAGES},
     }
+
+
+def _own_address():
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return "unknown"
 
 
 def difference(own, other):

@@ -1,5 +1,6 @@
 """Being one of several workers that somebody else has started."""
 
+import atexit
 import json
 import os
 import socket
@@ -134,11 +135,11 @@ def _tasks_here():
 
 
 def _open_meeting_point(path, run, size):
-    from horovod.runner.common.util.hosts import HostInfo, get_host_assignments
-    from horovod.runner.http.http_server import RendezvousServer
+    from .rendezvous import rendezvous
 
-    server = RendezvousServer(0)
-    port = server.start()
-    server.init(get_host_assignments([HostInfo(socket.gethostname(), size)], size))
+    # It stays open until this process ends.
+    opened = rendezvous([(socket.gethostname(), size)])
+    port, _ = opened.__enter__()
+    atexit.register(opened.__exit__, None, None, None)
     with atomic_path(path) as partial:
         partial.write_text(json.dumps({"run": run, "host": socket.gethostname(), "port": port}))

@@ -6,7 +6,10 @@ import click
 
 __all__ = ["horovod"]
 
-_COMMANDS = {"build": "astro_deepgalaxy_horovod.build_command:build"}
+_COMMANDS = {
+    "build": "astro_deepgalaxy_horovod.build_command:build",
+    "scale": "astro_deepgalaxy_horovod.scale.command:scale",
+}
 
 
 class _Commands(click.Group):

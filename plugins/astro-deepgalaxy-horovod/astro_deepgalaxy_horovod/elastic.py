@@ -115,6 +115,7 @@ def start_elastic(folder, found, cores, settings, environment, stack):
         timeout=_MEETING_SECONDS,
     )
     port = server.start(create_rendezvous_handler(driver))
+    server._httpd.socket.listen(len(found) + 64)
     environment = environment | gloo_environment(found, port) | {"HOROVOD_ELASTIC": "1"}
 
     def work(slot, events):

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .places import Place, address_towards, check_hosts, places, remote_command
 from .records import progress_text
+from .rendezvous import rendezvous
 from .status import read_statuses
 from .tuning import horovod_environment
 
@@ -158,25 +159,17 @@ def gloo_environment(found, port):
 
 
 def _start_gloo(folder, found, cores, settings, environment, stack):
-    from horovod.runner.common.util.hosts import HostInfo, get_host_assignments
-    from horovod.runner.gloo_run import create_slot_env_vars
-    from horovod.runner.http.http_server import RendezvousServer
-
-    hosts = [HostInfo(place.host, place.slots) for place in found if place.slot == 0]
-    assigned = get_host_assignments(hosts, len(found))
-    server = RendezvousServer(0)
-    port = server.start()
-    stack.callback(server.stop)
-    server.init(assigned)
+    slots = [(place.host, place.slots) for place in found if place.slot == 0]
+    port, of_rank = stack.enter_context(rendezvous(slots))
     environment = environment | gloo_environment(found, port)
     return [
         Worker(
             place,
             worker_command(folder),
-            environment | create_slot_env_vars(slot) | own_environment(place, cores, settings),
+            environment | of_rank[place.rank] | own_environment(place, cores, settings),
             folder / "logs" / f"worker_{place.rank:05d}.log",
         )
-        for place, slot in zip(found, assigned, strict=True)
+        for place in found
     ]
 
 

@@ -112,6 +112,14 @@ def check_hosts(found, settings):
         other = difference(own, answer)
         if other:
             raise ValueError(f"{host} has {other}; install the same version on all hosts")
+    for told in (own, *answers.values()):
+        # Horovod's Gloo gives this address to the workers of the other hosts.
+        elsewhere = any(other["host"] != told["host"] for other in (own, *answers.values()))
+        if elsewhere and told["address"].startswith("127."):
+            raise ValueError(
+                f"{told['host']} takes itself to be {told['address']}, where other hosts cannot "
+                "reach it; give it its address in the network in its /etc/hosts"
+            )
     cores = {
         host: answers[host]["cores"] if host in answers else available_cores() for host in slots
     }

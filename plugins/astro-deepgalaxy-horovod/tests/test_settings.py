@@ -94,3 +94,18 @@ def test_horovod_is_told_what_suits_the_network_or_the_user():
     assert found["HOROVOD_FUSION_THRESHOLD"] == "10"
     assert found["HOROVOD_AUTOTUNE"] == "1"
     assert found["HOROVOD_TIMELINE"] == "t.json"
+
+
+def test_a_host_whose_name_means_itself_only(monkeypatch):
+    from astro_deepgalaxy_horovod import about, places
+
+    packages = {"python": "3.12"}
+    one = {"host": "a", "address": "10.0.0.1", "cores": [0], "packages": packages}
+    two = {"host": "b", "address": "127.0.1.1", "cores": [0], "packages": packages}
+    monkeypatch.setattr(about, "about", lambda: one)
+    monkeypatch.setattr(places, "_ask", lambda host: two)
+    settings = Settings(hosts="localhost:1,b:1")
+    with pytest.raises(ValueError, match=r"b takes itself to be 127\.0\.1\.1.*/etc/hosts"):
+        check_hosts(places.places(settings), settings)
+    two["address"] = "10.0.0.2"
+    assert check_hosts(places.places(settings), settings)["b"] == [0]

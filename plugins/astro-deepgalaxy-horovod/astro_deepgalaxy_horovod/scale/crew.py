@@ -12,7 +12,7 @@ import time
 
 from ..launch import gloo_environment
 from ..places import remote_command
-from .rendezvous import rendezvous
+from ..rendezvous import rendezvous
 
 __all__ = ["Crew"]
 

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
+from ..rendezvous import rendezvous
 from .namespaces import INTERFACE, enter, inside, rename_host
-from .rendezvous import rendezvous
 
 __all__ = ["EmulatedCrew", "TENSORS"]
 
