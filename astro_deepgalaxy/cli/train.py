@@ -41,7 +41,8 @@ def train(run_file, print_config, trainer, workers, hosts, resume, as_json):
             "give a run file; 'astro-deepgalaxy train --print-config > run.toml' writes one"
         )
     config = _with_trainer(read_run_config(run_file), trainer, workers, hosts)
-    if resume and not (Path(config.output) / "training").exists():
+    made = Path(config.output) / "training"
+    if resume and not any(state for name in ("last", "state-*") for state in made.glob(name)):
         raise ValueError(f"{config.output}: there is no checkpoint to resume; leave --resume out")
     load_keras()
     card, page = run(config)

@@ -56,12 +56,18 @@ class Checkpoint(keras.callbacks.Callback):
         Raises
         ------
         ValueError
-            If the folder belongs to another job, or one on other labels or initial weights.
+            If the folder belongs to another job or trainer, or one on other labels or initial
+            weights.
         """
         if self.folder.exists():
             sweep_partial(self.folder)
         last = self.folder / "last"
         if not last.exists():
+            if any(self.folder.glob("state-*")):
+                raise ValueError(
+                    f"{self.folder}: holds a checkpoint of another trainer; remove it or choose "
+                    "another folder"
+                )
             return 0
         state = json.loads((last / "state.json").read_text(encoding="utf-8"))
         if (state["job"], state.get("data", self.data)) != (self.digest, self.data):

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import re
 import socket
 import time
 
@@ -11,7 +12,7 @@ from astro_deepgalaxy.jobs import atomic_path
 from .places import Place, interface_of
 from .settings import available_cores
 
-__all__ = ["inside_allocation", "join", "own_cores", "rank_and_size"]
+__all__ = ["inside_allocation", "join", "name_of_start", "own_cores", "rank_and_size"]
 
 _PAIRS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),
@@ -49,6 +50,19 @@ def inside_allocation():
     return rank_and_size()[1] > 1 and ("PMI_RANK" in os.environ or "SLURM_STEP_ID" in os.environ)
 
 
+def name_of_start():
+    """A name that all workers of this start share, and those of no other start have.
+
+    Returns
+    -------
+    str
+    """
+    known = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "PMIX_NAMESPACE")
+    known += ("HOROVOD_GLOO_RENDEZVOUS_PORT",)
+    parts = [os.environ[name] for name in known if name in os.environ]
+    return re.sub(r"[^\w.-]", "_", "start-" + ".".join(parts))
+
+
 def join(folder):
     """Find the other workers, where the starter has not told them of each other.
 
@@ -69,20 +83,21 @@ def join(folder):
 
     if "HOROVOD_RANK" in os.environ or hvd.mpi_built():
         return
+    if "SLURM_LOCALID" not in os.environ:
+        raise ValueError(
+            "this Horovod is built without MPI and cannot join what mpirun has started: build it "
+            "with 'astro-deepgalaxy horovod build --mpi', or use srun or horovodrun"
+        )
     rank, size = rank_and_size()
     local, here = int(os.environ["SLURM_LOCALID"]), _tasks_here()
     node, nodes = int(os.environ["SLURM_NODEID"]), int(os.environ["SLURM_NNODES"])
-    run = os.environ.get("SLURM_JOB_ID", "0") + "." + os.environ.get("SLURM_STEP_ID", "0")
     path = folder / "meeting_point.json"
     if rank == 0:
-        _open_meeting_point(path, run, size)
+        _open_meeting_point(path, size)
     until = time.monotonic() + _WAIT
     while True:
-        try:
+        if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            found = {}
-        if found.get("run") == run:
             break
         if time.monotonic() > until:
             raise ValueError(
@@ -91,6 +106,11 @@ def join(folder):
             )
         time.sleep(0.2)
     address = socket.gethostbyname(found["host"]) if nodes > 1 else "127.0.0.1"
+    if nodes > 1 and address.startswith("127."):
+        raise ValueError(
+            f"{found['host']} takes itself to be {address}, where other hosts cannot reach it; "
+            "give it its address in the network in its /etc/hosts"
+        )
     os.environ |= {
         "HOROVOD_RANK": str(rank),
         "HOROVOD_SIZE": str(size),
@@ -134,7 +154,7 @@ def _tasks_here():
     return counts[int(os.environ["SLURM_NODEID"])]
 
 
-def _open_meeting_point(path, run, size):
+def _open_meeting_point(path, size):
     from .rendezvous import rendezvous
 
     # It stays open until this process ends.
@@ -142,4 +162,4 @@ def _open_meeting_point(path, run, size):
     port, _ = opened.__enter__()
     atexit.register(opened.__exit__, None, None, None)
     with atomic_path(path) as partial:
-        partial.write_text(json.dumps({"run": run, "host": socket.gethostname(), "port": port}))
+        partial.write_text(json.dumps({"host": socket.gethostname(), "port": port}))

@@ -62,6 +62,8 @@ def run_elastic(training):
         def sync(self):
             with lost_workers():
                 training.synchronise()
+                if hvd.rank() == 0:  # of which there may be another now
+                    training.checkpoints.sweep()
             self.save()
 
     def run(state):
@@ -70,12 +72,13 @@ def run_elastic(training):
 
     def reset():
         hvd.shutdown()
+        training.status.write("meeting")
         hvd.init()
 
     run_fn(run, reset)(WorkerState())
 
 
-def start_elastic(folder, found, cores, settings, environment, stack):
+def start_elastic(folder, found, cores, settings, environment, stack, running):
     """Start workers, and start none again; as the other starters of `launch`.
 
     Parameters
@@ -92,10 +95,8 @@ def start_elastic(folder, found, cores, settings, environment, stack):
         Variables to set for Horovod.
     stack : contextlib.ExitStack
         What is to be closed at the end.
-
-    Returns
-    -------
-    list of Worker
+    running : list of Worker
+        Where to put them.
     """
     from horovod.runner.elastic.discovery import FixedHosts
     from horovod.runner.elastic.driver import ElasticDriver
@@ -106,7 +107,7 @@ def start_elastic(folder, found, cores, settings, environment, stack):
     from .launch import Worker, gloo_environment, own_environment, worker_command
 
     places = {f"{place.host}_{place.slot}": place for place in found}
-    server, running = RendezvousServer(0), []
+    server = RendezvousServer(0)
     driver = ElasticDriver(
         server,
         FixedHosts(dict.fromkeys(places, 1)),
@@ -138,4 +139,3 @@ def start_elastic(folder, found, cores, settings, environment, stack):
     driver.start(len(found), work)
     while len(running) < len(found):
         time.sleep(0.05)
-    return running

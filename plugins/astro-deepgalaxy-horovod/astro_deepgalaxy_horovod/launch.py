@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -15,12 +17,14 @@ from tqdm.auto import tqdm
 from .places import Place, address_towards, check_hosts, places, remote_command
 from .records import progress_text
 from .rendezvous import rendezvous
-from .status import read_statuses
+from .status import read_status, read_statuses
 from .tuning import horovod_environment
 
 __all__ = ["LostWorker", "Worker", "WorkerFailed", "launch"]
 
+_LOST_BY_MPI = re.compile(r"process rank (\d+) .*?node (\S+) exited on signal (\d+)", re.DOTALL)
 _GRACE = 20.0  # seconds for the others to end by themselves when a worker is lost
+_STOPPED = 3  # exit status of a worker that was told to stop
 _LOOK = 0.2  # seconds between two looks at the workers
 
 
@@ -66,10 +70,30 @@ def launch(folder, settings, gradient_bytes, progress=None):
     for path in folder.glob("worker_*.json"):
         path.unlink()
     (folder / "stop").unlink(missing_ok=True)
-    with contextlib.ExitStack() as stack:
-        running = start(folder, found, cores, settings, environment, stack)
+    running = []
+    with _told_to_end_as_interrupted(), contextlib.ExitStack() as stack:
         stack.callback(_end, running)
+        start(folder, found, cores, settings, environment, stack, running)
         _watch(folder, found, running, settings, progress)
+
+
+@contextlib.contextmanager
+def _told_to_end_as_interrupted():
+    """Take what a system says to end a program for Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [n for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    before = {n: signal.signal(getattr(signal, n), _interrupt) for n in numbers}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
 
 
 class Worker:
@@ -158,22 +182,22 @@ def gloo_environment(found, port):
     }
 
 
-def _start_gloo(folder, found, cores, settings, environment, stack):
+def _start_gloo(folder, found, cores, settings, environment, stack, running):
     slots = [(place.host, place.slots) for place in found if place.slot == 0]
     port, of_rank = stack.enter_context(rendezvous(slots))
     environment = environment | gloo_environment(found, port)
-    return [
-        Worker(
-            place,
-            worker_command(folder),
-            environment | of_rank[place.rank] | own_environment(place, cores, settings),
-            folder / "logs" / f"worker_{place.rank:05d}.log",
+    for place in found:
+        running.append(
+            Worker(
+                place,
+                worker_command(folder),
+                environment | of_rank[place.rank] | own_environment(place, cores, settings),
+                folder / "logs" / f"worker_{place.rank:05d}.log",
+            )
         )
-        for place in found
-    ]
 
 
-def _start_mpi(folder, found, cores, settings, environment, stack):
+def _start_mpi(folder, found, cores, settings, environment, stack, running):
     import shutil
 
     if shutil.which("mpirun") is None:
@@ -196,15 +220,16 @@ def _start_mpi(folder, found, cores, settings, environment, stack):
     environment |= {"ASTRO_DEEPGALAXY_CORES": numbers, "PYTHONUNBUFFERED": "1"}
     words += ["-x", "ASTRO_DEEPGALAXY_CORES", "-x", "PYTHONUNBUFFERED"]
     here = Place(0, "localhost", 0, 1)
-    return [Worker(here, words + worker_command(folder), environment, folder / "logs" / "mpi.log")]
+    words += worker_command(folder)
+    running.append(Worker(here, words, environment, folder / "logs" / "mpi.log"))
 
 
 def _watch(folder, found, running, settings, progress):
     """Wait for the workers, show how they go, and raise when one does not."""
-    bar, interrupted, hung, lost = None, False, [], set()
+    bar, interrupted, hung, lost, meeting = None, False, [], set(), None
     while True:
         try:
-            bar = _show(bar, read_statuses(folder).get(0), len(found), progress)
+            bar = _show(bar, read_status(folder, 0), len(found), progress)
             ended = [worker.ended for worker in running]
             if all(code is not None for code in ended):
                 break
@@ -213,6 +238,8 @@ def _watch(folder, found, running, settings, progress):
                     hung = _let_end(running)
                     break
                 lost = _tell_lost(running, lost)
+            if settings.elastic:
+                meeting = _end_hanging(folder, running, settings, meeting)
             time.sleep(_LOOK)
         except KeyboardInterrupt:
             if interrupted:
@@ -226,9 +253,23 @@ def _watch(folder, found, running, settings, progress):
     _judge(read_statuses(folder), running, ended, hung, interrupted)
 
 
+def _end_hanging(folder, running, settings, since):
+    """End a worker that does not come when the others meet again: they would wait for it."""
+    states = {status["pid"]: status["state"] for status in read_statuses(folder).values()}
+    if "meeting" not in states.values():
+        return None
+    since = since or time.monotonic()
+    if time.monotonic() - since > settings.stall_seconds:
+        for worker in running:
+            if worker.ended is None and states.get(worker.process.pid) == "training":
+                worker.end()
+        return None
+    return since
+
+
 def _tell_lost(running, known):
     """Say once of each worker that is lost that the others go on."""
-    lost = {worker.place.rank for worker in running if worker.ended not in (None, 0)}
+    lost = {worker.place.rank for worker in running if worker.ended not in (None, 0, _STOPPED)}
     left = sum(worker.ended is None for worker in running)
     for worker in running:
         if worker.place.rank in lost - known:
@@ -300,7 +341,7 @@ def _judge(statuses, running, ended, hung, interrupted):
         where = next(s["error"] for s in statuses.values() if s["state"] == "stopped")
         if interrupted:
             raise KeyboardInterrupt(f"stopped at {where}; a checkpoint is there to go on from")
-        raise LostWorker(
+        raise WorkerFailed(
             f"the workers were told to stop and did so at {where}; give the job again to go on"
         )
     failed = [status for status in statuses.values() if status["state"] == "failed"]
@@ -314,6 +355,12 @@ def _judge(statuses, running, ended, hung, interrupted):
                 f"worker {status['rank']} on {status['host']} failed with {status['kind']}: "
                 f"{status['error']}"
             )
+    of_mpi = _LOST_BY_MPI.search(running[0].log.read_text(encoding="utf-8", errors="replace"))
+    if of_mpi:
+        rank, host, number = of_mpi.groups()
+        raise LostWorker(
+            f"worker {rank} on {host} was killed by {signal.Signals(int(number)).name}{rest}"
+        )
     for worker, code in zip(running, ended, strict=True):
         if code and worker.place not in hung and states.get(worker.place.rank) != "failed":
             raise LostWorker(

@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 __all__ = ["Settings", "available_cores"]
 
@@ -86,6 +87,12 @@ class Settings:
     tensorboard: bool = False
 
     def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = field.type | int if isinstance(0.0, field.type) else field.type
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                name = getattr(kind, "__name__", kind)
+                raise ValueError(f"trainer option {field.name}: must be {name}; got {value!r}")
         choices = {
             "controller": ("gloo", "mpi"),
             "data": ("all", "shards"),
@@ -112,7 +119,7 @@ class Settings:
         }
         for name, least in lowest.items():
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not value >= least):
+            if value is not None and not value >= least:
                 raise ValueError(f"trainer option {name}: must be at least {least}; got {value!r}")
         if self.reshuffle_every is not None and self.data != "shards":
             raise ValueError(
@@ -217,7 +224,17 @@ class Settings:
 
 
 def available_cores():
-    """Numbers of the cores that this process may use."""
+    """Numbers of the cores that this process may use; those that share a real one in sequence."""
     if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
+        return sorted(os.sched_getaffinity(0), key=_real_core)
     return list(range(os.cpu_count()))
+
+
+def _real_core(number):
+    """Where Linux says that a core is: package, core, and its number."""
+    topology = Path(f"/sys/devices/system/cpu/cpu{number}/topology")
+    try:
+        place = [int((topology / n).read_text()) for n in ("physical_package_id", "core_id")]
+    except (OSError, ValueError):
+        place = []
+    return (*place, number)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from astro_deepgalaxy.jobs import atomic_path
 
-__all__ = ["Status", "read_statuses"]
+__all__ = ["Status", "count_statuses", "read_status", "read_statuses"]
 
-_SECONDS = 1.0  # between two files, at most that often
+_SECONDS = 1.0  # between two files of the first worker, at most that often
+_OTHERS_SECONDS = 5.0
 
 
 class Status:
@@ -45,8 +46,45 @@ class Status:
             partial.write_text(json.dumps(data), encoding="utf-8")
 
     def due(self):
-        """Whether a second has passed since the last file."""
-        return time.monotonic() - self._written > _SECONDS
+        """Whether it is time for another file."""
+        seconds = _OTHERS_SECONDS if self.rank else _SECONDS
+        return time.monotonic() - self._written > seconds
+
+
+def read_status(folder, rank):
+    """The status of a worker.
+
+    Parameters
+    ----------
+    folder : str or `~pathlib.Path`
+        Folder of the status files.
+    rank : int
+        Number of the worker.
+
+    Returns
+    -------
+    dict or None
+        None before it has said anything.
+    """
+    try:
+        return json.loads((Path(folder) / f"worker_{rank:05d}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def count_statuses(folder):
+    """How many workers have said anything.
+
+    Parameters
+    ----------
+    folder : str or `~pathlib.Path`
+        Folder of the status files.
+
+    Returns
+    -------
+    int
+    """
+    return sum(1 for _ in Path(folder).glob("worker_*.json"))
 
 
 def read_statuses(folder):
@@ -62,11 +100,6 @@ def read_statuses(folder):
     dict of int to dict
         By number of the worker.
     """
-    found = {}
-    for path in sorted(Path(folder).glob("worker_*.json")):
-        try:
-            status = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        found[status["rank"]] = status
-    return found
+    ranks = sorted(int(path.stem.split("_")[1]) for path in Path(folder).glob("worker_*.json"))
+    found = {rank: read_status(folder, rank) for rank in ranks}
+    return {rank: status for rank, status in found.items() if status is not None}

@@ -129,7 +129,7 @@ class TrainingStep:
             if low == high:
                 continue
             part = tf.nest.map_structure(itemgetter(slice(low, high)), (images, values, weights))
-            new = self._gradients(*part, scale, share)
+            new = self._gradients(*part, scale, share * ((high - low) / n))
             found = new if found is None else tf.nest.map_structure(tf.add, found, new)
         return self._finish(found[0], before, found[1], scale, share, stop)
 
@@ -140,7 +140,7 @@ class TrainingStep:
             sums = self.losses(values, predicted, weights) * counts
             loss = tf.reduce_sum(sums * scale[:, 0] * scale[:, 1])
             if self.model.losses:
-                loss += tf.add_n(self.model.losses) * share / self.parts
+                loss += tf.add_n(self.model.losses) * share
         gradients = tape.gradient(
             loss,
             [v.value for v in self.variables],

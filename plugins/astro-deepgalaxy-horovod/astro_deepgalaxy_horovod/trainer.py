@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 import time
 import warnings
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
-from astro_deepgalaxy.jobs import atomic_path
+from astro_deepgalaxy.jobs import alone, atomic_path
 from astro_deepgalaxy.trainers import TrainingResult
 
 from .settings import Settings
@@ -79,22 +80,41 @@ class HorovodTrainer:
         if self._done(checkpoints, job):
             return self._result(job, start)
         self._check(job)
-        self._launch(job)
+        with alone(job.checkpoint):
+            self._launch(job)
         return self._result(job, start)
 
     def _check(self, job):
         from .places import places
 
-        workers, images = len(places(self.settings)), len(job.rows["train"])
+        found = places(self.settings)
+        self._check_images(job, len(found))
+        if not all(place.local for place in found):
+            self._check_shared(job)
+        if self.settings.tensorboard and find_spec("tensorboard") is None:
+            raise ValueError(
+                "trainer option tensorboard needs the package tensorboard; try: pip install "
+                "tensorboard"
+            )
+
+    def _check_images(self, job, workers):
+        images, others = len(job.rows["train"]), len(job.rows.get("unlabelled", []))
         if images < workers:
             raise ValueError(
                 f"there are {images} images to train on and {workers} workers; ask for at most "
                 f"{images}"
             )
-        if self.settings.tensorboard and find_spec("tensorboard") is None:
+        if self.settings.data == "shards" and job.labelled_fraction and others < workers:
             raise ValueError(
-                "trainer option tensorboard needs the package tensorboard; try: pip install "
-                "tensorboard"
+                f"there are {others} images without labels for {workers} workers, and each needs "
+                "one for its share; set data = 'all'"
+            )
+
+    def _check_shared(self, job):
+        if Path(job.checkpoint).is_relative_to(tempfile.gettempdir()):
+            raise ValueError(
+                f"{job.checkpoint}: is a folder of this machine only, and the workers need one "
+                "that all hosts share; give the estimator a work_folder"
             )
 
     def _launch(self, job):
@@ -120,23 +140,36 @@ class HorovodTrainer:
                 warnings.warn(f"{error} [restarting]", AstropyUserWarning, stacklevel=2)
 
     def _take_part(self, job):
-        from .allocation import join, own_cores, rank_and_size
-        from .worker import bind, train
+        from .allocation import join, name_of_start, own_cores, rank_and_size
+        from .launch import LostWorker
+        from .status import read_status
+        from .tuning import horovod_environment
+        from .worker import bind, set_threads, train
 
-        folder = Path(job.checkpoint) / "run"
-        folder.mkdir(parents=True, exist_ok=True)
-        bind(own_cores())
-        join(folder)
         rank, workers = rank_and_size()
-        if len(job.rows["train"]) < workers:
+        asked = [name for name in ("elastic", "restarts", "hosts") if getattr(self.settings, name)]
+        if asked or self.settings.workers not in (None, workers):
             raise ValueError(
-                f"there are {len(job.rows['train'])} images to train on and {workers} workers"
+                f"{workers} workers were started already: leave out the trainer option "
+                f"{' and '.join(asked) or 'workers'}, which is for those that the trainer starts"
             )
+        self._check_images(job, workers)
+        self._check_shared(job)
+        bind(own_cores())
+        set_threads()
+        for name, value in horovod_environment(self.settings, _gradient_bytes(job)).items():
+            os.environ.setdefault(name, value)
+        folder = Path(job.checkpoint) / "run" / name_of_start()
+        folder.mkdir(parents=True, exist_ok=True)
+        join(folder)
         status = train(job, self.settings, folder, self.progress)
         if status == 3:
             raise KeyboardInterrupt("stopped; a checkpoint is there to go on from")
-        if status or rank:
-            sys.exit(status)
+        if status:
+            error = (read_status(folder, rank) or {}).get("error", "")
+            raise LostWorker(f"worker {rank} lost the others: {error}; start again to go on")
+        if rank:
+            sys.exit(0)
 
     def _checkpoints(self, job):
         from astro_deepgalaxy.store.joined import open_stores

@@ -61,7 +61,7 @@ class Training:
         options = job.optimizer | {"schedule": "constant"}
         self.model.compile(optimizer=make_optimizer(options, 1), jit_compile=False)
         self.model.optimizer.build(self.model.trainable_variables)
-        self.checkpoints = Checkpoints(job, data_digest(job, self.store))
+        self.checkpoints = None
         self.position = Position()
         self.random = None
         self.stop = False
@@ -69,7 +69,9 @@ class Training:
         self._evaluate = tf.function(self._evaluated, reduce_retracing=True)
 
     def restore(self):
-        """Take up the newest checkpoint, if there is one."""
+        """Take up the newest checkpoint, if there is one. Only the first worker does."""
+        self.checkpoints = Checkpoints(self.job, data_digest(self.job, self.store))
+        self.checkpoints.sweep()
         folder, state = self.checkpoints.latest()
         if folder is not None:
             self.model.load_weights(folder / "state.weights.h5")
@@ -80,7 +82,8 @@ class Training:
         """Give every worker the weights and the place of the first one."""
         check_alike(hvd.allgather_object(about()))
         hvd.broadcast_variables([v.value for v in self._shared()], root_rank=0)
-        self.position, self.random = hvd.broadcast_object((self.position, self.random), 0)
+        known = (self.checkpoints, self.position, self.random)
+        self.checkpoints, self.position, self.random = hvd.broadcast_object(known, 0)
 
     def snapshot(self):
         """What `revert` goes back to: weights and place, in memory."""
@@ -122,6 +125,7 @@ class Training:
         self.steps = self.sharing.steps
         self.clock = make_optimizer(self.job.optimizer, self.steps * self.job.epochs)
         self._draw_own()
+        self._begin_at_a_step()
         self._take_step = self._aside = None
         self.records = Records(self.job, self.settings, self.workers, self.rank, self.progress)
         try:
@@ -161,6 +165,15 @@ class Training:
         for (variable, _), value in zip(own, values, strict=True):
             variable.assign(np.array(value, dtype=variable.dtype))
 
+    def _begin_at_a_step(self):
+        """Forget the part of a step that is left over where there were more workers before."""
+        position, first = self.position, self._first_step()
+        counts = self.sharing.epoch(position.epoch).counts if position.images else np.zeros((0, 1))
+        images = int(counts[:first].sum())
+        if position.images:
+            position.sums = [total * images / position.images for total in position.sums]
+        position.images = images
+
     def _first_step(self):
         """The step of this epoch to go on with."""
         done = np.cumsum(self.sharing.epoch(self.position.epoch).counts.sum(axis=1))
@@ -185,6 +198,7 @@ class Training:
 
     def _epoch(self, data):
         position, plan = self.position, self.sharing.epoch(self.position.epoch)
+        asked = 0.0
         for step in range(self._first_step(), self.steps):
             start = time.perf_counter()
             images, values, weights = next(data)
@@ -211,6 +225,7 @@ class Training:
             if not last:
                 every = self.settings.checkpoint_steps
                 if asked or (every and (step + 1) % every == 0):
+                    self._compare()
                     self._save()
             if asked and not last:
                 raise StoppedEarly(f"epoch {position.epoch + 1}, step {step + 1}")
@@ -304,7 +319,7 @@ class Training:
             f"the workers have come to different weights in epoch {self.position.epoch + 1}: "
             f"{', '.join(map(str, others))} not to those of worker 0, in {len(different)} of "
             f"{len(paths)} variables, first in {paths[different[0]]}; the gradients are not added "
-            "up, so nothing was saved of this epoch"
+            "up, so nothing was saved since"
         )
 
     def _save(self):
@@ -312,6 +327,7 @@ class Training:
         self.random = random
         if self.rank == 0:
             self.checkpoints.save(self.model, self.position, random, self.settings)
+        hvd.allreduce(tf.zeros(()))  # nobody goes on, or ends, before it is written
         if self.commit is not None:
             self.commit()
 
@@ -332,7 +348,7 @@ class Training:
         self.records.step(self.position, step, self.steps)
         if self.status.due():
             if self.rank == 0 and (self.status.folder / "stop").exists():
-                self.stop = True
+                self.ask_to_stop()
             self.status.write(
                 "training", step=step, steps=self.steps, **self.records.now(self.position)
             )

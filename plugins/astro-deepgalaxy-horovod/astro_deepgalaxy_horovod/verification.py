@@ -96,46 +96,31 @@ def _mpi_settings(seconds):
 
 def _rendezvous():
     """Start the workers where they can meet; the exit status says whether all succeeded."""
-    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-    from horovod.runner.gloo_run import create_slot_env_vars
-    from horovod.runner.http.http_server import RendezvousServer
+    from .places import interface_of
+    from .rendezvous import rendezvous
 
-    slots = get_host_assignments(parse_hosts(f"localhost:{_WORKERS}"), _WORKERS)
-    server = RendezvousServer()
-    port = server.start()
-    server.init(slots)
-    meeting = {
-        "HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1",
-        "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
-        **({"HOROVOD_GLOO_IFACE": name} if (name := _loopback()) else {}),
-    }
     command = [*_PROGRAM, "worker", "gloo"]
     parent = os.getppid()
     workers = []
-    try:
-        for slot in slots:
-            environment = os.environ | meeting | create_slot_env_vars(slot)
-            workers.append(subprocess.Popen(command, env=environment))
-        # One that fails leaves the others waiting for it.
-        while any(worker.poll() is None for worker in workers):
-            if any(worker.poll() for worker in workers) or os.getppid() != parent:
-                return 1
-            time.sleep(0.1)
-        return max(abs(worker.returncode) for worker in workers)
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-        server.stop()
-
-
-def _loopback():
-    import psutil
-
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(address.address == "127.0.0.1" for address in addresses):
-            return name
-    return None
+    with rendezvous([("localhost", _WORKERS)]) as (port, of_rank):
+        meeting = {
+            "HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1",
+            "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
+            "HOROVOD_GLOO_IFACE": interface_of("127.0.0.1"),
+        }
+        try:
+            for own in of_rank:
+                workers.append(subprocess.Popen(command, env=os.environ | meeting | own))
+            # One that fails leaves the others waiting for it.
+            while any(worker.poll() is None for worker in workers):
+                if any(worker.poll() for worker in workers) or os.getppid() != parent:
+                    return 1
+                time.sleep(0.1)
+            return max(abs(worker.returncode) for worker in workers)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
 
 
 def _worker(controller):

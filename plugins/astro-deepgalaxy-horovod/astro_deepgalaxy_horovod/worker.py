@@ -3,6 +3,8 @@
 The folder has ``run.json`` with the job and the settings; the worker says there how it goes.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -12,11 +14,13 @@ from pathlib import Path
 
 from .allocation import rank_and_size
 from .places import interface_of
-from .status import Status, read_statuses
+from .settings import available_cores
+from .status import Status, count_statuses
 
-__all__ = ["bind", "main", "train"]
+__all__ = ["bind", "end_with_parent", "main", "set_threads", "train"]
 
 _MEETING_SECONDS = 600.0
+_PR_SET_PDEATHSIG = 1
 
 
 def main(folder):
@@ -32,6 +36,7 @@ def main(folder):
     int
         Exit status: 0 when the job is done, 3 when it was stopped, 1 when it failed.
     """
+    end_with_parent()
     folder = Path(folder)
     bind(_own_cores())
     if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
@@ -68,8 +73,7 @@ def train(job, settings, folder, progress):
     """
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    set_threads()
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     import horovod.tensorflow as hvd
@@ -83,12 +87,17 @@ def train(job, settings, folder, progress):
     status.write("starting")
     _await(folder, workers)
     hvd.init()
+    before = {}
     try:
+        if hvd.size() != workers:
+            raise ValueError(
+                f"Horovod sees {hvd.size()} workers, but {workers} were started: it does not know "
+                "who started them; 'astro-deepgalaxy horovod build --mpi' builds it for mpirun"
+            )
         training = Training(job, settings, status, progress)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, training.ask_to_stop)
+            before[number] = signal.signal(number, training.ask_to_stop)
         if hvd.rank() == 0:
-            training.checkpoints.sweep()
             training.restore()
         if settings.elastic:
             run_elastic(training)
@@ -106,6 +115,9 @@ def train(job, settings, folder, progress):
         lines = str(error).strip().splitlines() or [""]  # TensorFlow says what is wrong at the end
         status.write("failed", kind=type(error).__name__, error=lines[-1])
         raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     status.write("done")
     hvd.shutdown()
     return 0
@@ -114,8 +126,29 @@ def train(job, settings, folder, progress):
 def _await(folder, workers):
     """Wait for all to be as far: Horovod gives up at once who comes late to its first meeting."""
     until = time.monotonic() + _MEETING_SECONDS
-    while len(read_statuses(folder)) < workers and time.monotonic() < until:
-        time.sleep(0.1)
+    while count_statuses(folder) < workers:
+        if time.monotonic() > until:
+            raise ValueError(
+                f"only {count_statuses(folder)} of {workers} workers wrote into {folder} within "
+                f"{_MEETING_SECONDS:.0f} s; it must be a folder that all hosts share"
+            )
+        time.sleep(0.2)
+
+
+def set_threads():
+    """Let TensorFlow have a thread for each core of this process."""
+    import tensorflow as tf
+
+    # In a program that has used it before, it is as its author wanted it.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(len(available_cores()))
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def end_with_parent():
+    """Be killed when the parent is: nobody would watch this process any more."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def bind(cores):

@@ -112,7 +112,7 @@ def plain_backbone(tmp_path_factory):
     (about / "entry_points.txt").write_text("[astro_deepgalaxy]\nplain = plain_backbone\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        patch.setenv("PYTHONPATH", str(folder))
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         plugins.reload_plugins()
         yield "plain"
     plugins.reload_plugins()

@@ -30,12 +30,17 @@ def test_places_fill_the_hosts_in_order():
         ({"reshuffle_every": 2}, "set data = 'shards'"),
         ({"elastic": True, "controller": "mpi"}, "needs Gloo"),
         ({"elastic": True, "cycle_time": 5.0}, "elastic: without cycle_time"),
-        ({"stall_seconds": True}, "stall_seconds: must be"),
+        ({"stall_seconds": True}, "stall_seconds: must be int; got True"),
+        ({"workers": "2"}, "workers: must be int | None; got '2'"),
+        ({"workers": 1.5}, "workers: must be int | None; got 1.5"),
+        ({"elastic": "false"}, "elastic: must be bool; got 'false'"),
+        ({"hosts": ["a"]}, "hosts: must be str | None"),
     ],
 )
 def test_wrong_options_are_refused(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError) as error:
         Settings.from_options(options)
+    assert sentence in str(error.value)
 
 
 def test_more_workers_than_cores():

@@ -137,3 +137,30 @@ def test_a_stream_goes_on_in_the_middle_of_an_epoch(job):
     assert len(whole) == 2 * sharing.steps
     for mine, theirs in zip(rest, whole[2:], strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_position_of_other_workers_is_taken_back_to_a_step(plan_job):
+    """Fewer workers take smaller steps: what is left over of one is taken again."""
+    from types import SimpleNamespace
+
+    from astro_deepgalaxy_horovod.checkpoint import Position
+    from astro_deepgalaxy_horovod.training import Training
+
+    job, labels = plan_job(50, 8), Labels(50, 8)
+    for before, workers, images, first in ((4, 3, 32, 24), (3, 2, 48, 48), (3, 2, 24, 16)):
+        assert (
+            Sharing(labels, job, Settings(), before)
+            .epoch(1)
+            .counts.sum(axis=1)
+            .cumsum()[images // (8 * before) - 1]
+            == images
+        )
+        training = SimpleNamespace(
+            sharing=Sharing(labels, job, Settings(), workers),
+            position=Position(epoch=1, images=images, sums=[2.0 * images]),
+        )
+        training._first_step = lambda t=training: Training._first_step(t)
+        Training._begin_at_a_step(training)
+        assert training.position.images == first
+        assert training.position.sums == [2.0 * first]
+        assert training._first_step() * 8 * workers == first

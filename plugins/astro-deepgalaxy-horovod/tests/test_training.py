@@ -21,7 +21,8 @@ def test_two_workers_learn_what_one_learns_of_batches_twice_as_large(plain_job, 
     local = replace(job, batch_size=16, checkpoint=str(tmp_path / "local"))
     one = LocalTrainer().fit(local)
     assert one.history["loss"][-1] < one.history["loss"][0]
-    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(two.history[name], one.history[name], rtol=1e-4)
     assert two.best_epoch == one.best_epoch
     mine, theirs = weights(two.weights), weights(one.weights)
     assert mine.keys() == theirs.keys()
@@ -47,6 +48,12 @@ def test_keeps_records(job, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [float(row["loss"]) for row in rows] == pytest.approx(result.history["loss"])
+    # Cosine from 1e-2, times sqrt(2) for Adam after five epochs of warm-up: 3 steps an epoch.
+    done = np.array([2, 5])
+    cosine = 0.01 * (0.01 + 0.99 * (1 + np.cos(np.pi * (done - 1) / 5)) / 2)
+    grown = 1 + (2**0.5 - 1) * done / 15
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == pytest.approx(cosine * grown, rel=1e-4)
     assert 0 < float(rows[1]["exchange"]) < 1
     assert float(rows[1]["images_per_second"]) == pytest.approx(
         2 * float(rows[1]["images_per_second_worker"])
@@ -87,8 +94,13 @@ def test_fewer_images_than_workers(job):
         HorovodTrainer(workers=2).fit(job)
 
 
-def test_other_hosts_by_ssh(job, ssh_here):
-    result = HorovodTrainer(hosts="127.0.0.2:1,127.0.0.3:1").fit(replace(job, epochs=1))
+def test_other_hosts_by_ssh(job, ssh_here, monkeypatch, tmp_path):
+    trainer = HorovodTrainer(hosts="127.0.0.2:1,127.0.0.3:1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="give the estimator a work_folder"):
+        trainer.fit(job)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other"))
+    result = trainer.fit(replace(job, epochs=1))
     assert np.isfinite(result.history["val_loss"]).all()
 
 

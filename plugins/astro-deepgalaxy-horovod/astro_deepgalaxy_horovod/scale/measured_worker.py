@@ -15,24 +15,21 @@ its standard output. The first one says what it is: ``{"role": ..., "backbone": 
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 from itertools import pairwise
 
 from ..places import interface_of
-from ..worker import bind
+from ..worker import bind, end_with_parent
 
 CLASSES = 71
-_PR_SET_PDEATHSIG = 1
 
 
 def main():
     """Answer until there is nothing more to be asked."""
-    _end_with_parent()
+    end_with_parent()  # even at rest: a stopped process does not see its pipe close
     # What libraries print must not get among the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -50,12 +47,6 @@ def main():
         print(json.dumps(found), file=answers, flush=True)
     if worker is not None:
         worker.end()
-
-
-def _end_with_parent():
-    """Be killed when the parent is, even at rest: a stopped process does not see its pipe close."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _begin(role, **network):
