@@ -118,7 +118,8 @@ class TrainingResult:
         Folder with a weight file for each part of the network.
     history : dict of str to list of float
         ``loss`` and, with a validation split, ``val_loss`` after each epoch; with several
-        outputs also the loss of each, not weighted, as ``time_class_loss``.
+        outputs also the loss of each, not weighted, as ``time_class_loss`` (of one that warms up
+        a trainer may give it with the weight that it had).
     best_epoch : int
         Number of the epoch, from 0, whose weights were kept.
     seconds : float

@@ -77,7 +77,7 @@ def steps(study):
             "step (s)": f"{row['step_s']:.3f}",
             "between turns (s)": f"{row['spread_s']:.3f}",
             "images/s": f"{row['images_per_s']:.1f}",
-            "predicted (s)": "" if predicted != predicted else f"{predicted:.3f}",
+            "predicted (s)": "" if predicted is None else f"{predicted:.3f}",
         }
 
 
@@ -97,7 +97,7 @@ def validation(study):
     """Emulated workers: predicted and measured."""
     for row in study["validation"]:
         error = 100 * (row["predicted_s"] / row["measured_s"] - 1)
-        free = row["gbit_per_s"] == float("inf")
+        free = row["gbit_per_s"] is None
         yield {
             "compute times of": study["network"]["backbone"],
             "workers": row["workers"],

@@ -215,5 +215,5 @@ def test_steps_that_were_not_fitted_to_are_predicted(monkeypatch):
     costs, emulation, *_ = validate.calibrate_here(cores, repeats=5, say=lambda _: None)
     compute = ComputeTimes(np.random.default_rng(2).normal(1, 0.02, 100))
     (row,) = validate.validate(compute, costs, emulation, cores, steps=6, say=lambda _: None)
-    assert row["predicted_s"] == pytest.approx(row["measured_s"], rel=0.25)
+    assert row["predicted_s"] == pytest.approx(row["measured_s"], rel=0.2)
     assert row["measured_s"] > row["compute_s"]

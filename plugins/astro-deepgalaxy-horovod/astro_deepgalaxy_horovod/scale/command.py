@@ -146,7 +146,7 @@ def scale(
         )
 
     from .allreduce import Link
-    from .study import run_study, summary
+    from .study import plain, run_study, summary
 
     def say(text):
         click.echo(text, err=True)
@@ -162,4 +162,4 @@ def scale(
         workers_per_host,
         say,
     )
-    click.echo(json.dumps(study, default=float) if as_json else summary(study))
+    click.echo(json.dumps(plain(study)) if as_json else summary(study))

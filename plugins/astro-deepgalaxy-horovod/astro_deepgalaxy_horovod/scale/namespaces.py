@@ -105,7 +105,8 @@ class EmulatedHosts:
 
     def __exit__(self, *_):
         if self._wire is not None:
-            self._wire.stdin.close()
+            with contextlib.suppress(OSError):  # it has ended already
+                self._wire.stdin.close()
             try:
                 self._wire.wait(5)
             except subprocess.TimeoutExpired:
@@ -117,7 +118,8 @@ class EmulatedHosts:
         self._cables, self._wire = [], None
         for name in self.names:
             if (_RUN / name).exists():
-                _ip("netns", "del", name)
+                with contextlib.suppress(RuntimeError):
+                    _ip("netns", "del", name)
         if self._handler is not None:
             signal.signal(signal.SIGTERM, self._handler)
 

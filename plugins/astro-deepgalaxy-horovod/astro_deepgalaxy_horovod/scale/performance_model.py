@@ -106,10 +106,20 @@ class StepParts:
         """Seconds of the step."""
         return sum(vars(self).values())
 
-    @property
-    def limit(self):
-        """Name of the largest part besides computing."""
-        return max((n for n in vars(self) if n != "compute"), key=lambda n: getattr(self, n))
+    def limit(self, reference):
+        """Name of the part that has grown most.
+
+        Parameters
+        ----------
+        reference : StepParts
+            Of fewer workers.
+
+        Returns
+        -------
+        str
+        """
+        before = vars(reference)
+        return max(before, key=lambda name: getattr(self, name) - before[name])
 
 
 @dataclass(frozen=True)

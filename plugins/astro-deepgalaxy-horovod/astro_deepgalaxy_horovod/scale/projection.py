@@ -13,7 +13,7 @@ ADVICE = {
     "stragglers": "the slowest worker; even out the hosts, or give each worker a larger batch",
     "thread": "Horovod's background thread on the workers' cores; lengthen HOROVOD_CYCLE_TIME",
     "cycle": "the wait for Horovod's next look; shorten HOROVOD_CYCLE_TIME",
-    "agreement": "the latency of Horovod's agreement, once around the ring; fewer workers with "
+    "agreement": "the latency of Horovod's agreement, twice around the ring; fewer workers with "
     "more cores each, or the MPI controller",
     "latency": "the latency of the ring, four times around it; fewer workers with more cores each, "
     "or MPI, whose rounds grow with the logarithm only",
@@ -78,10 +78,11 @@ def project(model, per_host, between, counts):
     -------
     list of dict
         A row for each number of workers: the parts of a step in seconds, ``efficiency`` against
-        the `REFERENCE` of the paper, and the largest part that costs it, ``limit``.
+        the `REFERENCE` of the paper, and the part that has grown most since,
+        ``limit``.
     """
     layout = Layout(REFERENCE, per_host, between)
-    reference = model.step(layout).total
+    reference = model.step(layout)
     rows = []
     for workers in counts:
         there = layout.of(workers)
@@ -90,19 +91,22 @@ def project(model, per_host, between, counts):
             {
                 "workers": workers,
                 "kind": "projected",
-                "efficiency": reference / parts.total,
+                "efficiency": reference.total / parts.total,
                 "step_s": parts.total,
                 **{f"{name}_s": seconds for name, seconds in vars(parts).items()},
-                "limit": _limit(model, there, parts),
+                "limit": _limit(model, there, parts, reference),
             }
         )
     return rows
 
 
-def _limit(model, layout, parts):
-    """What costs most; of an allreduce, whether that is latency or bandwidth."""
-    if parts.limit != "allreduce":
-        return parts.limit
+def _limit(model, layout, parts, reference):
+    """What costs most against the reference; of an allreduce, whether latency or bandwidth."""
+    if parts.total <= reference.total:
+        return ""
+    limit = parts.limit(reference)
+    if limit != "allreduce":
+        return limit
     free = replace(layout, between=replace(layout.between, bandwidth=np.inf))
     wires = replace(model.costs, byte=0.0, copy=0.0)
     without = sum(replace(model, costs=wires).exchange(free)[2:])

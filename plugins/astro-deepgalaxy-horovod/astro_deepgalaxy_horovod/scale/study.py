@@ -22,7 +22,7 @@ from .performance_model import PerformanceModel
 from .projection import ADVICE, as_in_paper, project, worker_counts
 from .validate import calibrate_here, validate
 
-__all__ = ["run_study", "summary"]
+__all__ = ["plain", "run_study", "summary"]
 
 
 def run_study(folder, settings, network, counts, steps, projected, between, per_host, say=print):
@@ -56,7 +56,12 @@ def run_study(folder, settings, network, counts, steps, projected, between, per_
     """
     folder = Path(folder)
     seconds, about = step_times(settings, counts, steps, network, say=say)
-    compute = ComputeTimes(seconds["silent"])
+    # Turns that were slower as a whole are no stragglers: the machine was slower then.
+    turns = np.median(seconds["silent"], axis=(1, 2), keepdims=True)
+    compute = ComputeTimes(seconds["silent"] * (np.median(turns) / turns))
+    measured_only = {"network": network | about, "seconds": plain(seconds)}
+    with atomic_path(folder / "measured.json") as partial:
+        partial.write_text(json.dumps(measured_only) + "\n", encoding="utf-8")
     shared = len(available_cores())
     costs, emulation, error, measured = calibrate_here(shared, say=say)
     validated = validate(compute, costs, emulation, shared, say=say)
@@ -174,6 +179,27 @@ def _allreduce_row(measured):
     }
 
 
+def plain(data):
+    """The same as JSON knows it: what is no finite number is null.
+
+    Parameters
+    ----------
+    data : object
+        Dicts, lists, arrays, numbers and text.
+
+    Returns
+    -------
+    object
+    """
+    if isinstance(data, dict):
+        return {name: plain(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [plain(value) for value in data]
+    if isinstance(data, np.ndarray | np.generic):
+        return plain(data.tolist())
+    return None if isinstance(data, float) and not np.isfinite(data) else data
+
+
 def _write(folder, study):
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
@@ -188,7 +214,7 @@ def _write(folder, study):
     for name, rows in tables.items():
         write_table(Table(rows=rows), folder / f"{name}.ecsv")
     with atomic_path(folder / "study.json") as partial:
-        partial.write_text(json.dumps(study, indent=1, default=float) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(plain(study), indent=1) + "\n", encoding="utf-8")
     figure = scaling_figure(study)
     with atomic_path(folder / "scaling.png") as partial:
         figure.savefig(partial, dpi=130)
@@ -225,6 +251,6 @@ def summary(study):
         last = rows[-1]
         lines.append(
             f"projected ({name}): efficiency {last['efficiency']:.2f} at {last['workers']} workers "
-            f"against 4; what costs most: {ADVICE[last['limit']]}"
+            f"against 4; what costs most: {ADVICE.get(last['limit'], 'nothing')}"
         )
     return os.linesep.join(lines)
