@@ -130,31 +130,40 @@ def _first(vectors, queries, groups, other):
 
 
 def _embedder(options):
-    """Encoder, decoder and latent, learned from images with and without noise, and real ones."""
+    """Encoder, decoder and latent, learned from rendered images and real ones.
+
+    In two stages: the second gives z more room for what tells images apart.
+    """
     store = stores(options, "field")
-    folder = options.work / "embedder"
-    embedder = GalaxyEmbedder(
-        "simple",
-        backbone_options={"filters": [24, 48, 96, 128, 160]},
-        image_size=128,
-        latent_size=SIZE,
-        filters=[48, 32, 16, 8, 8],
-        also={"reconstruct": {"weight": 10.0, "filters": [48, 32, 16, 8, 8]}},
-        epochs=options.embedder_epochs,
-        learning_rate=2e-3,
-        validation_fraction=0.1,
-        augment={"blur": 0.0, "noise": 0.0, "stars": 0},
-        beta=1e-4,
-        seed=1,
-        work_folder=folder,
-        **trainer(options),
-    )
-    if (folder / "model").exists():
-        return GalaxyEmbedder.load(folder / "model")
-    # Neighbouring snapshots hardly differ: every second image is enough.
-    embedder.fit(store, rows=split(store)[0][::2], unlabelled=real(options))
-    embedder.save(folder / "model")
-    return embedder
+    start = None
+    for stage, beta, epochs in (
+        ("embedder_1", 1e-4, options.embedder_epochs),
+        ("embedder", 1e-5, options.embedder_epochs // 2),
+    ):
+        folder = options.work / stage
+        if not (folder / "model").exists():
+            embedder = GalaxyEmbedder(
+                "simple",
+                backbone_options={"filters": [24, 48, 96, 128, 160]},
+                image_size=128,
+                latent_size=SIZE,
+                filters=[48, 32, 16, 8, 8],
+                also={"reconstruct": {"weight": 10.0, "filters": [48, 32, 16, 8, 8]}},
+                epochs=epochs,
+                learning_rate=2e-3,
+                validation_fraction=0.1,
+                augment={"blur": 0.0, "noise": 0.0, "stars": 0},
+                beta=beta,
+                initial_weights=start,
+                seed=1,
+                work_folder=folder,
+                **trainer(options),
+            )
+            # Neighbouring snapshots hardly differ: every second image is enough.
+            embedder.fit(store, rows=split(store)[0][::2], unlabelled=real(options))
+            embedder.save(folder / "model")
+        start = str(folder / "model")
+    return GalaxyEmbedder.load(start)
 
 
 def _ssim(images, others, masks):
