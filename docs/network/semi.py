@@ -28,7 +28,8 @@ def semi(options):
             folder = options.work / f"semi_{seed}_{'with' if 'with' in arm else 'without'}"
             others = np.setdiff1d(train, labelled)
             reconstruct = {"weight": 5.0, "filters": [32, 16, 8, 4, 4]}
-            steps = -(-options.semi_images // 64)
+            # The same for both, and no less than one pass through all images.
+            steps = -(-max(options.semi_images, len(train)) // 64)
             n = len(labelled) + (len(others) if "with" in arm else 0)
             model = MergerClassifier(
                 "simple",

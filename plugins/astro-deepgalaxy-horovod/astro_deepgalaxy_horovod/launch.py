@@ -254,17 +254,21 @@ def _watch(folder, found, running, settings, progress):
 
 
 def _end_hanging(folder, running, settings, since):
-    """End a worker that does not come when the others meet again: they would wait for it."""
+    """End a worker of this machine that does not come when the others meet again.
+
+    They would wait for it without end.
+    """
     states = {status["pid"]: status["state"] for status in read_statuses(folder).values()}
     if "meeting" not in states.values():
         return None
     since = since or time.monotonic()
-    if time.monotonic() - since > settings.stall_seconds:
-        for worker in running:
-            if worker.ended is None and states.get(worker.process.pid) == "training":
-                worker.end()
-        return None
-    return since
+    if time.monotonic() - since <= settings.stall_seconds:
+        return since
+    for worker in running:
+        state = states.get(worker.process.pid)
+        if worker.place.local and worker.ended is None and state in (None, "starting", "training"):
+            worker.end()
+    return None
 
 
 def _tell_lost(running, known):

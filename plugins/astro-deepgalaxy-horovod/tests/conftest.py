@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from dataclasses import replace
 from functools import partial
@@ -67,6 +68,23 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "horovod" in item.keywords and item.path.parent == Path(__file__).parent:
             item.add_marker(needs_horovod)
+
+
+@pytest.fixture(autouse=True)
+def patience(request):
+    """Fail a test of several processes that comes to no end."""
+    if "horovod" not in request.keywords:
+        yield
+        return
+
+    def give_up(*_):
+        raise TimeoutError("the test came to no end within 400 s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(400)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
