@@ -75,14 +75,13 @@ class HorovodTrainer:
         start = time.perf_counter()
         if inside_allocation():
             self._take_part(job)
-            return self._result(job, start)
+            return self._result(job, self._checkpoints(job), start)
         checkpoints = self._checkpoints(job)
-        if self._done(checkpoints, job):
-            return self._result(job, start)
-        self._check(job)
-        with alone(job.checkpoint):
-            self._launch(job)
-        return self._result(job, start)
+        if not self._done(checkpoints, job):
+            self._check(job)
+            with alone(job.checkpoint):
+                self._launch(job)
+        return self._result(job, checkpoints, start)
 
     def _check(self, job):
         from .places import places
@@ -177,20 +176,18 @@ class HorovodTrainer:
 
         from .checkpoint import Checkpoints
 
-        checkpoints = Checkpoints(job, data_digest(job, open_stores(job.store)))
-        checkpoints.latest()
-        return checkpoints
+        return Checkpoints(job, data_digest(job, open_stores(job.store)))
 
     def _done(self, checkpoints, job):
         _, state = checkpoints.latest()
         return state is not None and state["position"]["epoch"] >= job.epochs
 
-    def _result(self, job, start):
-        _, state = self._checkpoints(job).latest()
+    def _result(self, job, checkpoints, start):
+        _, state = checkpoints.latest()
         position = state["position"]
         later = position["rates"][1:]
         return TrainingResult(
-            weights=Path(job.checkpoint) / "best",
+            weights=checkpoints.best,
             history=position["history"],
             best_epoch=position["best_epoch"],
             seconds=time.perf_counter() - start,

@@ -1,6 +1,6 @@
 """The costs of communication, from measured allreduces."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -122,25 +122,3 @@ def joined(layout, link):
     own = layout.between
     between = Link(min(own.bandwidth, link.bandwidth), own.latency + link.latency)
     return replace(layout, between=between)
-
-
-def described(measured):
-    """A measured allreduce as a row of a table.
-
-    Parameters
-    ----------
-    measured : Allreduce
-        The allreduce.
-
-    Returns
-    -------
-    dict
-    """
-    layout = measured.layout
-    return {
-        "workers": layout.workers,
-        "hosts": layout.hosts,
-        **asdict(layout.between),
-        "bytes": measured.nbytes,
-        "seconds": measured.seconds,
-    }

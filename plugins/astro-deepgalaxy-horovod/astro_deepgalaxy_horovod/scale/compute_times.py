@@ -37,21 +37,6 @@ class ComputeTimes:
         """Mean time of one worker, in seconds."""
         return self.largest(1)
 
-    def quantile(self, probability):
-        """Times that given shares of the steps stay below.
-
-        Parameters
-        ----------
-        probability : array_like
-            Shares, in (0, 1).
-
-        Returns
-        -------
-        numpy.ndarray
-            Seconds.
-        """
-        return self._quantile_of_rest(1 - np.asarray(probability, dtype=float))
-
     def largest(self, workers):
         """Expected time of the slowest of some workers, which a synchronous step waits for.
 

@@ -181,46 +181,27 @@ class PerformanceModel:
         )
         return replace(parts, input=max(0.0, self.input_seconds - parts.total))
 
-    def efficiency(self, layout, reference=1):
-        """Images per second and worker, against those of fewer workers.
-
-        Parameters
-        ----------
-        layout : Layout
-            Where they run.
-        reference : int
-            Number of workers whose efficiency is 1.
-
-        Returns
-        -------
-        float
-        """
-        return self.step(layout.of(reference)).total / self.step(layout).total
-
-    def exchange(self, layout, nbytes=None):
+    def exchange(self, layout):
         """What happens after the slowest worker has its gradients.
 
         Parameters
         ----------
         layout : Layout
             Where they run.
-        nbytes : int, optional
-            Bytes that are added up; by default those of the model.
 
         Returns
         -------
         cycle, agreement, allreduce : float
             Seconds until the background thread looks, until all know, and until it is done.
         """
-        nbytes = self.nbytes if nbytes is None else nbytes
         words = 8 * -(-(self.tensors + _STATUS_BITS) // 64)
         begun, period = np.zeros(layout.workers), self.cycle_time
         for _ in range(_SETTLED):
             again = np.maximum(self._travel(words, layout, 8, begun), begun + self.cycle_time)
             period, begun = float((again - begun).mean()), again
         agreed = self._travel(words, layout, 8, begun)
-        done = self._travel(nbytes, layout, 4, agreed)
-        copying = (self.costs.call + self.costs.copy * nbytes) * layout.crowding
+        done = self._travel(self.nbytes, layout, 4, agreed)
+        copying = (self.costs.call + self.costs.copy * self.nbytes) * layout.crowding
         agreement = float((agreed - begun).mean())
         return period / 2, agreement, float((done - agreed).mean()) + copying
 
