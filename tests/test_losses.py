@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
+from skimage.metrics import structural_similarity
 
 from astro_deepgalaxy.network.losses import get_loss
 
@@ -97,6 +98,29 @@ def test_errors_of_images_are_one_number_each(name, difference):
     images, again = np.random.default_rng(7).random((2, 3, 4, 5, 2))
     expected = [difference(a - b).mean() for a, b in zip(images, again, strict=True)]
     assert np.allclose(loss(name, images, again), expected, rtol=1e-5)
+
+
+def test_structural_against_skimage():
+    rng = np.random.default_rng(5)
+    true = rng.uniform(0, 1, (3, 24, 30, 2))
+    true[0] = 0.0  # an empty sky
+    predicted = np.clip(true + rng.normal(0, 0.1, true.shape), 0, 1)
+    expected = []
+    for image, other in zip(true, predicted, strict=True):
+        _, likeness = structural_similarity(
+            image,
+            other,
+            data_range=1.0,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
+        inside = likeness[5:-5, 5:-5].mean()
+        expected.append(0.84 * (1 - inside) + 0.16 * np.abs(image - other).mean())
+    assert np.allclose(loss("structural", true, predicted), expected, atol=1e-5)
+    assert np.allclose(loss("structural", true, true), 0, atol=1e-6)
 
 
 def test_value_is_what_the_network_says():

@@ -3,19 +3,21 @@
 from itertools import pairwise
 
 import keras
-from keras import layers
+from keras import layers, ops
 
-__all__ = ["FILTERS", "decoder"]
+__all__ = ["FILTERS", "SubPixels", "decoder"]
 
 FILTERS = (256, 128, 64, 32, 16)
 
 
 def decoder(feature_shape, channels, strides, filters=None, batch_norm_momentum=0.9):
-    """Mirror of an encoder: the way from its last feature map to pixels, in its own steps.
+    """Mirror of an encoder: the way from its last feature map to pixels, through its stages.
 
-    Each step enlarges the map to that of the stage before it, followed by two 3x3 convolutions
-    with batch normalisation. Nothing but the last feature map comes in: connections from the
-    earlier stages would let pixels pass by the latent space (Cai et al. 2020, their FCAE).
+    At the size of each stage there are two 3x3 convolutions with batch normalisation, and between
+    the stages the map is enlarged. Of the finest map a last convolution gives each pixel that
+    lies within one of the map's own (`SubPixels`): convolutions of many channels at the full
+    size would take most of the time. Nothing but the last feature map comes in: connections from
+    the earlier stages would let pixels pass by the latent space (Cai et al. 2020, their FCAE).
 
     Parameters
     ----------
@@ -26,8 +28,8 @@ def decoder(feature_shape, channels, strides, filters=None, batch_norm_momentum=
     strides : sequence of int
         Strides of the encoder's stages, finest first.
     filters : sequence of int, optional
-        Channels after each step, coarsest first; the last ones of `FILTERS` if not given, as
-        many as there are steps.
+        Channels at the size of each stage, coarsest first; the last ones of `FILTERS` if not
+        given, as many as there are stages.
     batch_norm_momentum : float
         Momentum of the moving averages.
 
@@ -46,23 +48,54 @@ def decoder(feature_shape, channels, strides, filters=None, batch_norm_momentum=
         filters = FILTERS[-len(steps) :] if len(steps) <= len(FILTERS) else None
     if filters is None or len(filters) != len(steps):
         raise ValueError(
-            f"decoder: give one number of filters for each of the {len(steps)} steps back from "
-            f"the strides {tuple(strides)}; got {filters}"
+            f"decoder: give one number of filters for each of the {len(steps)} stages with the "
+            f"strides {tuple(strides)}; got {filters}"
         )
     feature_map = keras.Input(feature_shape, name="feature_map")
     x = feature_map
-    for i, (step, n) in enumerate(zip(steps, filters, strict=True), start=1):
-        # Nearest pixels and two convolutions: no checkerboard (Odena et al. 2016).
-        x = layers.UpSampling2D(step, name=f"step{i}_up")(x)
+    for i, (step, n) in enumerate(zip((1, *steps), filters, strict=False), start=1):
+        if step > 1:
+            # Nearest pixels and two convolutions: no checkerboard (Odena et al. 2016).
+            x = layers.UpSampling2D(step, name=f"stage{i}_up")(x)
         for j in range(2):
-            name = f"step{i}_{j}"
+            name = f"stage{i}_{j}"
             x = layers.Conv2D(n, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
             x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
     image = layers.Conv2D(
-        channels, 3, padding="same", activation="sigmoid", dtype="float32", name="image"
+        channels * steps[-1] ** 2,
+        3,
+        padding="same",
+        activation="sigmoid",
+        dtype="float32",
+        name="image",
     )(x)
-    return keras.Model(feature_map, image, name="decoder")
+    return keras.Model(feature_map, SubPixels(steps[-1], name="pixels")(image), name="decoder")
+
+
+class SubPixels(layers.Layer):
+    """Take channels apart into the pixels within a pixel (Shi et al. 2016).
+
+    Parameters
+    ----------
+    factor : int
+        Pixels along a side of one; (n, y, x, factor^2 C) becomes (n, factor y, factor x, C).
+    """
+
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, x):
+        """Take (n, y, x, channel) apart."""
+        _, ny, nx, channels = self.compute_output_shape(x.shape)
+        within = ops.reshape(x, (-1, *x.shape[1:3], self.factor, self.factor, channels))
+        return ops.reshape(ops.transpose(within, (0, 1, 3, 2, 4, 5)), (-1, ny, nx, channels))
+
+    def compute_output_shape(self, shape):
+        """The larger shape."""
+        n, ny, nx, channels = shape
+        return (n, ny * self.factor, nx * self.factor, channels // self.factor**2)
 
 
 def _steps(strides):

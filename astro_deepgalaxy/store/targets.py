@@ -292,7 +292,7 @@ class ImageTarget:
     Attributes
     ----------
     loss : str
-        "mean_absolute_error" or "mean_squared_error".
+        "mean_absolute_error", "mean_squared_error" or "structural".
     """
 
     kind: ClassVar[str] = "image"
@@ -301,7 +301,7 @@ class ImageTarget:
     loss: str = "mean_absolute_error"
 
     def __post_init__(self):
-        known = ("mean_absolute_error", "mean_squared_error")
+        known = ("mean_absolute_error", "mean_squared_error", "structural")
         if self.loss not in known:
             raise ValueError(
                 f"unknown loss of images {self.loss!r}: give {' or '.join(map(repr, known))}"

@@ -39,8 +39,8 @@ class GalaxyEmbedder(NetworkTask):
         Weights of what is lost of the feature map and of the image. Without the image (0) only
         the encoder and the latent are trained.
     filters : sequence of int, optional
-        Channels of the decoder's steps, coarsest first.
-    loss : {"mean_absolute_error", "mean_squared_error"}
+        Channels of the decoder's stages, coarsest first.
+    loss : {"mean_absolute_error", "mean_squared_error", "structural"}
         How an image through z differs from the image.
     epochs, batch_size, learning_rate, dropout, noise : int, int, float, float, float
         The usual settings of training.

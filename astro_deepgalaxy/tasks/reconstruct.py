@@ -34,8 +34,8 @@ class ImageReconstructor(NetworkTask):
     image_size : int
         Side of the prepared images in pixels, when `recipe` is not given.
     filters : sequence of int, optional
-        Channels of the decoder's steps, coarsest first.
-    loss : {"mean_absolute_error", "mean_squared_error"}
+        Channels of the decoder's stages, coarsest first.
+    loss : {"mean_absolute_error", "mean_squared_error", "structural"}
         How a reconstruction differs from its image.
     epochs, batch_size, learning_rate, dropout, noise : int, int, float, float, float
         The usual settings of training.
