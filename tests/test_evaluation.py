@@ -96,7 +96,7 @@ class Model:
         }
         aside = (side == 4) & np.asarray(store.table["is_merger"])
         place = SCALE.cdf(self.probabilities[aside], store.time[aside] * u.Myr)
-        self.conformal_ = Conformal.fit(place, names[aside])
+        self.calibration = Conformal.fit(place, names[aside])
 
     def set_params(self, engine):
         return self

@@ -117,7 +117,7 @@ def test_rows_without_labels_move_the_decoder_but_not_the_classifier(blob_store)
 
     alone, more = trained(None, 1.0), trained(np.arange(100, 164), 1.0)
     assert more.training_["images"] == {"train": 64, "unlabelled": 64}
-    deepest = "step1_0_conv"
+    deepest = "stage1_0_conv"
     kernels = [net.network_.decoder.get_layer(deepest).kernel.numpy() for net in (alone, more)]
     assert not np.array_equal(*kernels)
 
@@ -204,6 +204,22 @@ def test_is_merger_and_mass_ratio_are_learned_where_they_are_known(blob_store, t
     late = time > 200
     assert np.median(np.abs(catalogue["mass_ratio"] - table["mass_ratio"])[late]) < 0.15
     assert (catalogue["mass_ratio_lower"] < catalogue["mass_ratio_upper"]).all()
+
+
+def test_intervals_of_the_mass_ratio_are_calibrated_too(joint, blob_store):
+    model = load_model(joint[1])
+    calibration = model.mass_ratio_conformal_
+    assert calibration.to_dict() == joint[0].mass_ratio_conformal_.to_dict()
+    assert calibration.groups == 4
+    half = calibration.half_width(model.interval)
+    assert abs(half - model.interval / 2) > 0.01  # the network's own would not do
+    rows = [0, 7, 300]
+    catalogue = model.predict(blob_store, rows=rows)
+    own = model.density(
+        "mass_ratio", model.outputs(blob_store, ["mass_ratio"], rows)[1]["mass_ratio"]
+    )
+    for side, place in (("lower", 0.5 - half), ("upper", 0.5 + half)):
+        assert np.allclose(own.cdf(catalogue[f"mass_ratio_{side}"]), place, atol=1e-3)
 
 
 def test_intervals_are_calibrated_when_enough_groups_are_aside(joint, blob_store):

@@ -54,8 +54,8 @@ class MergerClassifier(NetworkTask):
     learn : sequence of str
         Columns that are learned beside the time, where the labels have them.
     interval : float
-        Probability inside the time interval that a catalogue gives, between equal tails. That of
-        the mass ratio is the network's own, not conformalised.
+        Probability inside the intervals of time and mass ratio that a catalogue gives, between
+        equal tails.
     test_time_augmentation : bool
         Whether predictions are means over the eight turned and mirrored images.
     epochs, batch_size, learning_rate, dropout, noise : int, int, float, float, float
@@ -105,8 +105,9 @@ class MergerClassifier(NetworkTask):
         What its time classes mean.
     training_ : dict
         Groups, history, seed and versions of the training.
-    conformal_ : Conformal or None
-        What makes the intervals hold; None when there were too few groups aside.
+    conformal_, mass_ratio_conformal_ : Conformal or None
+        What makes the intervals of time and of mass ratio hold; None when there were too few
+        groups aside.
     novelty_ : Novelty or None
         How far images are from the training set; None without a latent.
 
@@ -246,14 +247,15 @@ class MergerClassifier(NetworkTask):
         }
 
     def _columns(self, images, outputs):
+        self._check_interval()
         posterior = self.posterior(outputs)
-        lower, upper = self._interval(posterior)
+        half = self._half_width(self.calibration)
         classes = outputs["time_class"]
         columns = {
             "time_class": classes.argmax(axis=1).astype(np.int32),
             "time_since_pericentre": posterior.quantile(0.5),
-            "time_lower": lower,
-            "time_upper": upper,
+            "time_lower": posterior.quantile(0.5 - half),
+            "time_upper": posterior.quantile(0.5 + half),
             "time_probabilities": classes,
         }
         flags = np.where(bimodal(classes), int(Flag.BIMODAL), 0)
@@ -265,8 +267,8 @@ class MergerClassifier(NetworkTask):
             flags |= np.where(outputs["is_merger"][:, 0] < 0.5, int(Flag.UNLIKELY_MERGER), 0)
         if "mass_ratio" in outputs:
             ratio = self.density("mass_ratio", outputs["mass_ratio"])
-            tail = (1 - self.interval) / 2
-            for name, q in (("", 0.5), ("_lower", tail), ("_upper", 1 - tail)):
+            half = self._half_width(self._mass_ratio_calibration)
+            for name, q in (("", 0.5), ("_lower", 0.5 - half), ("_upper", 0.5 + half)):
                 columns[f"mass_ratio{name}"] = ratio.quantile(q)
         if self.novelty_ is not None:
             columns["novelty"] = self.novelty_.score(outputs["z"])
@@ -311,19 +313,27 @@ class MergerClassifier(NetworkTask):
         }
         return MixturePosterior(parameters, **scales[name])
 
-    def _interval(self, posterior):
-        self._check_interval()
-        half = self.interval / 2
-        if self._calibrated():
-            half = self.conformal_.half_width(self.interval)
-        return posterior.quantile(0.5 - half), posterior.quantile(0.5 + half)
+    @property
+    def calibration(self):
+        """What makes the intervals of the time hold (`Conformal`), or None.
 
-    def _calibrated(self):
-        """Whether there is a calibration, and of the same kind of answers."""
-        return self.conformal_ is not None and self._calibrated_views == self.test_time_augmentation
+        There is none for answers that are made otherwise than those it was made of.
+        """
+        return self.conformal_ if self._same_views() else None
+
+    @property
+    def _mass_ratio_calibration(self):
+        return self.mass_ratio_conformal_ if self._same_views() else None
+
+    def _same_views(self):
+        return self._calibrated_views == self.test_time_augmentation
+
+    def _half_width(self, conformal):
+        """How far from its middle, in probability, an interval goes."""
+        return self.interval / 2 if conformal is None else conformal.half_width(self.interval)
 
     def _after_fit(self, store, job):
-        self.conformal_ = self.novelty_ = None
+        self.conformal_ = self.mass_ratio_conformal_ = self.novelty_ = None
         self._calibrated_views = bool(self.test_time_augmentation)
         aside = np.array(job.rows.get("validation", []), dtype=int)
         if self.network_.config.latent is not None:
@@ -335,26 +345,37 @@ class MergerClassifier(NetworkTask):
         if len(aside) == 0 or "group" not in store.table.colnames:
             return
         groups = groups_of(store.table)
-        time = true_time(store.table[aside], self.time_column, self.time_scale_)
         # With split="image" there are other images of these groups in the training set.
-        new = ~np.isin(groups[aside], groups[job.rows["train"]])
-        aside, time = aside[new & np.isfinite(time)], time[new & np.isfinite(time)]
+        aside = aside[~np.isin(groups[aside], groups[job.rows["train"]])]
         if len(aside) == 0:
             return
         outputs = self.outputs(store, list(self.network_.config.outputs), aside)[1]
-        place = self.posterior(outputs).cdf(time)
-        conformal = Conformal.fit(place, groups[aside])
+        table, groups = store.table[aside], groups[aside]
+        time = true_time(table, self.time_column, self.time_scale_)
+        self.conformal_ = self._conformal(self.posterior(outputs), time, groups)
+        if "mass_ratio" in outputs:
+            ratio = self.density("mass_ratio", outputs["mass_ratio"])
+            true = numbers(table["mass_ratio"], u.one)
+            self.mass_ratio_conformal_ = self._conformal(ratio, true, groups)
+
+    def _conformal(self, posterior, true, groups):
+        """Calibration by groups whose true values are known; None with too few of them."""
+        known = np.isfinite(true)
+        if not known.any():
+            return None
+        conformal = Conformal.fit(posterior.cdf(true)[known], groups[known])
         try:
             conformal.half_width(self.interval)
         except ValueError:  # too few groups for this level
-            return
-        self.conformal_ = conformal
+            return None
+        return conformal
 
     def _meta(self):
         return {
             "time_scale": json.dumps(self.time_scale_.to_dict()),
             "interval": self.interval,
-            "calibrated": self._calibrated(),
+            "calibrated": self.calibration is not None,
+            "mass_ratio_calibrated": self._mass_ratio_calibration is not None,
             "stages": json.dumps(STAGES),
         }
 
@@ -362,7 +383,13 @@ class MergerClassifier(NetworkTask):
         return {
             "time_scale": self.time_scale_.to_dict(),
             "training_median": self.training_median_.to_value(u.Myr),
-            "conformal": None if self.conformal_ is None else self.conformal_.to_dict(),
+            **{
+                name: None if conformal is None else conformal.to_dict()
+                for name, conformal in (
+                    ("conformal", self.conformal_),
+                    ("mass_ratio_conformal", self.mass_ratio_conformal_),
+                )
+            },
             "views": self._calibrated_views,
             "novelty": None if self.novelty_ is None else self.novelty_.to_dict(),
         }
@@ -372,7 +399,11 @@ class MergerClassifier(NetworkTask):
         self.time_scale = self.time_scale_ = TimeScale(**state["time_scale"])
         self._calibrated_views = state.get("views", bool(self.test_time_augmentation))
         self.training_median_ = state["training_median"] * u.Myr
-        self.conformal_ = state["conformal"] and Conformal.from_dict(state["conformal"])
+        # Models of earlier versions have no calibration of the mass ratio.
+        self.conformal_, self.mass_ratio_conformal_ = (
+            state.get(name) and Conformal.from_dict(state[name])
+            for name in ("conformal", "mass_ratio_conformal")
+        )
         self.novelty_ = state["novelty"] and Novelty.from_dict(state["novelty"])
         if self.network_.config.outputs["time_class"] != self.time_scale_.n:
             raise ValueError(
