@@ -96,6 +96,16 @@ def test_sub_pixels_as_tensorflow_has_them(factor):
     assert np.array_equal(pixels, expected)
 
 
+def test_an_untrained_decoder_draws_no_checkerboard():
+    model = decoder((4, 4, CHANNELS), 2, (2, 4, 8), [8, 8, 8])
+    features = np.random.default_rng(3).normal(size=(1, 4, 4, CHANNELS)).astype(np.float32)
+    image = keras.ops.convert_to_numpy(model(features))[0]
+    assert np.array_equal(image[::2, ::2], image[1::2, 1::2])
+    assert np.array_equal(image[::2, ::2], image[::2, 1::2])
+    assert np.ptp(image[..., 0]) > 0
+    assert not np.allclose(image[..., 0], image[..., 1])
+
+
 def test_wide_images():
     model = decoder((2, 3, 8), 2, (2, 4, 8, 16, 32))
     assert model.output.shape == (None, 64, 96, 2)

@@ -27,7 +27,7 @@ RECIPE = Recipe([Bands(), Crop(size=48, unit="pixel", on="centre"), Resize(size=
 def fitted(blob_images):
     """A reconstructor of raw blobs; saved, so that it has a digest."""
     images = [100 * image[..., 0] for image in blob_images(np.linspace(-190, 520, 64), size=48)]
-    options = {"backbone_options": {"filters": [8, 8]}, "epochs": 12, "learning_rate": 5e-3}
+    options = {"backbone_options": {"filters": [8, 8]}, "epochs": 24, "learning_rate": 5e-3}
     options |= {"validation_fraction": 0.2, "augment": False, "batch_size": 16, "progress": False}
     return ImageReconstructor("simple", recipe=RECIPE, **options).fit(images)
 

@@ -147,13 +147,13 @@ def structural(true, predicted):
     """What two images lack in likeness: of structural similarity, and a little of each pixel.
 
     0.84 (1 - SSIM) + 0.16 mean |difference| (Zhao et al. 2017), with the windows of Wang et al.
-    (2004): Gaussians of 1.5 pixels, wholly inside the image, and a data range of 1. What is learned
-    with it keeps fine structure that mean differences blur.
+    (2004), Gaussians of 1.5 pixels around each pixel of the image mirrored at its border, and a
+    data range of 1. What is learned with it keeps fine structure that mean differences blur.
 
     Parameters
     ----------
     true, predicted : tensor
-        Images (n, y, x, channel) in [0, 1], of at least 11 pixels a side.
+        Images (n, y, x, channel) in [0, 1].
 
     Returns
     -------
@@ -163,6 +163,8 @@ def structural(true, predicted):
     channels = true.shape[-1]
     squares = [ops.square(true), ops.square(predicted), true * predicted]
     maps = ops.concatenate([true, predicted, *squares], axis=-1)
+    edge = (len(_WINDOW) // 2,) * 2
+    maps = ops.pad(maps, ((0, 0), edge, edge, (0, 0)), mode="symmetric")
     for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
         kernel = ops.convert_to_tensor(_WINDOW.reshape(shape), dtype=maps.dtype)
         maps = ops.depthwise_conv(maps, ops.repeat(kernel, 5 * channels, axis=2))
