@@ -38,7 +38,7 @@ def prepare(options):
         observe = ("simulate", "observe", work / kind, "--survey", "sdss")
         _command(*observe, "--redshift", "0.04", "0.08", "-o", work / f"{kind}_sdss")
         render = ("simulate", "render", work / kind, "--pixels", "160", "--field", "100")
-        _command(*render, "--cameras", "3", "-o", work / f"{kind}_ideal")
+        _command(*render, "--cameras", "2", "-o", work / f"{kind}_ideal")
         for look, (images, recipe) in LOOKS.items():
             labels = work / f"{kind}_{images}" / "labels.ecsv"
             store = preprocess_batch(labels, recipe, work / f"{kind}_{look}.zarr", processes=2)

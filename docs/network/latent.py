@@ -22,7 +22,7 @@ _PCA_IMAGES = 4000
 
 def latent(options):
     """Images through z, through PCA of the same length, and through the decoder alone."""
-    store, embedder = stores(options, "field"), _embedder(options)
+    store, embedder = stores(options, "field"), trained_embedder(options)
     train, unseen = split(store)
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(unseen, min(_QUERIES, len(unseen)), replace=False))
@@ -56,14 +56,14 @@ def latent(options):
 
 def search(options):
     """Likeness of the first recommendation, found anywhere and in other simulations only."""
-    embedder, rng, rows = _embedder(options), np.random.default_rng(0), []
+    embedder, rng, rows = trained_embedder(options), np.random.default_rng(0), []
     dense = stores(options, "field", kinds=("dense",))
     usual = stores(options, "field", kinds=("mergers",))
     for name, store, unseen in (
         ("every 5 Myr", dense, np.arange(len(dense))),
         ("every 10 Myr", usual, split(usual)[1]),
     ):
-        _about, outputs = embedder.outputs(store, ["z"])
+        _about, outputs = embedder.outputs(store, ["z", "z_log_variance"])
         images = store.load(np.arange(len(store)))
         groups = np.asarray(store.table["group"], dtype=str)
         time = u.Quantity(store.table["time_since_pericentre"]).to_value(u.Myr)
@@ -71,7 +71,12 @@ def search(options):
         pixels = images.reshape(len(images), -1)
         flat = PCA(SIZE, svd_solver="randomized", random_state=0).fit(pixels[::4])
         others = [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
-        vectors = {"z": outputs["z"], f"PCA of {SIZE} of the pixels": flat.transform(pixels)}
+        error = np.exp(0.5 * outputs["z_log_variance"]).mean(axis=0)
+        vectors = {
+            "z": outputs["z"],
+            "z in units of its error": outputs["z"] / error,
+            f"PCA of {SIZE} of the pixels": flat.transform(pixels),
+        }
         found = {
             (where, by): _first(those, queries, groups, other=where != "anywhere")
             for where in ("anywhere", "other simulations")
@@ -96,7 +101,7 @@ def search(options):
 
 def latent_grid(options):
     """Images decoded from between the z of four unseen mergers."""
-    embedder, images = _embedder(options), _unseen_mergers(options, 4)
+    embedder, images = trained_embedder(options), _unseen_mergers(options, 4)
     corners = embedder.network_.latent_encoder(
         embedder.network_.model(["feature_map"])(images)["feature_map"]
     )["z"].numpy()
@@ -105,9 +110,43 @@ def latent_grid(options):
 
 def residuals(options):
     """Unseen mergers, what the decoder makes of their features, and what is missing."""
-    embedder, images = _embedder(options), _unseen_mergers(options, 7)
+    embedder, images = trained_embedder(options), _unseen_mergers(options, 7)
     again = embedder.network_.model(["reconstruction"])(images)["reconstruction"].numpy()
     return [], draw_reconstructions(images, again)
+
+
+def trained_embedder(options):
+    """Encoder, decoder and latent, learned from rendered images and real ones."""
+    folder = options.work / "embedder"
+    if not (folder / "model").exists():
+        store, filters = stores(options, "field"), [96, 64, 32, 24, 16]
+        embedder = GalaxyEmbedder(
+            "simple",
+            backbone_options={
+                "filters": [16, 32, 64, 128, 160],
+                "convolutions": [1, 2, 2, 2, 2],
+            },
+            image_size=128,
+            latent_size=SIZE,
+            filters=filters,
+            loss="structural",
+            image_weight=1.0,
+            feature_weight=0.05,
+            beta=3e-5,
+            also={"reconstruct": {"filters": filters, "loss": "structural"}},
+            epochs=options.embedder_epochs,
+            learning_rate=2e-3,
+            validation_fraction=0.1,
+            # The field is that of the other images, without noise: only the sky has no up.
+            augment={"zoom": 0, "shift": 0, "resampled": 0.25}
+            | dict.fromkeys(("blur", "noise", "stars", "brightness"), 0),
+            seed=1,
+            work_folder=folder,
+            **trainer(options),
+        )
+        embedder.fit(store, rows=split(store)[0], unlabelled=real(options))
+        embedder.save(folder / "model")
+    return GalaxyEmbedder.load(folder / "model")
 
 
 def _unseen_mergers(options, n):
@@ -127,43 +166,6 @@ def _first(vectors, queries, groups, other):
         distance = np.linalg.norm(vectors - vectors[i], axis=1)
         found.append(np.argmin(np.where(groups == groups[i], np.inf, distance)))
     return np.array(found)
-
-
-def _embedder(options):
-    """Encoder, decoder and latent, learned from rendered images and real ones.
-
-    In two stages: the second gives z more room for what tells images apart.
-    """
-    store = stores(options, "field")
-    start = None
-    for stage, beta, epochs in (
-        ("embedder_1", 1e-4, options.embedder_epochs),
-        ("embedder", 1e-5, options.embedder_epochs // 2),
-    ):
-        folder = options.work / stage
-        if not (folder / "model").exists():
-            embedder = GalaxyEmbedder(
-                "simple",
-                backbone_options={"filters": [24, 48, 96, 128, 160]},
-                image_size=128,
-                latent_size=SIZE,
-                filters=[48, 32, 16, 8, 8],
-                also={"reconstruct": {"weight": 10.0, "filters": [48, 32, 16, 8, 8]}},
-                epochs=epochs,
-                learning_rate=2e-3,
-                validation_fraction=0.1,
-                augment={"blur": 0.0, "noise": 0.0, "stars": 0},
-                beta=beta,
-                initial_weights=start,
-                seed=1,
-                work_folder=folder,
-                **trainer(options),
-            )
-            # Neighbouring snapshots hardly differ: every second image is enough.
-            embedder.fit(store, rows=split(store)[0][::2], unlabelled=real(options))
-            embedder.save(folder / "model")
-        start = str(folder / "model")
-    return GalaxyEmbedder.load(start)
 
 
 def _ssim(images, others, masks):

@@ -2,7 +2,7 @@
 
 import numpy as np
 from data import split, stores
-from latent import _embedder as embedder
+from latent import trained_embedder
 
 from astro_deepgalaxy import GalaxyClusterer, SimilaritySearch
 from astro_deepgalaxy.figures_search import choice_of_k as draw_choice
@@ -16,7 +16,7 @@ _SHOWN = 5
 def choice_of_k(options):
     """How much the recommendations from other simulations depend on the number of neighbours."""
     store = stores(options, "field")
-    latents = embed(embedder(options), store)
+    latents = embed(trained_embedder(options), store)
     search = SimilaritySearch().fit(latents)
     groups = np.asarray(latents.column("group"), dtype=str)
     rows = np.random.default_rng(0).choice(len(latents), _QUERIES, replace=False)
@@ -42,7 +42,7 @@ def choice_of_k(options):
 
 def lookalikes(options):
     """Recommendations with the graph and without."""
-    store, model = stores(options, "field"), embedder(options)
+    store, model = stores(options, "field"), trained_embedder(options)
     _, unseen = split(store)
     mergers = unseen[np.asarray(store.table["kind"], dtype=str)[unseen] == "merger"]
     queries = np.sort(np.random.default_rng(0).choice(mergers, _QUERIES, replace=False))
@@ -73,7 +73,7 @@ def lookalikes(options):
 
 def clusters(options):
     """Clusters of the images, and how they agree with what is known."""
-    found = GalaxyClusterer(8).fit(embed(embedder(options), stores(options, "field")))
+    found = GalaxyClusterer(8).fit(embed(trained_embedder(options), stores(options, "field")))
     table = []
     for name in ("stage", "kind", "group"):
         scores = found.agreement(name)
