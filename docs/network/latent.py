@@ -63,7 +63,7 @@ def search(options):
         ("every 5 Myr", dense, np.arange(len(dense))),
         ("every 10 Myr", usual, split(usual)[1]),
     ):
-        _about, outputs = embedder.outputs(store, ["z", "z_log_variance"])
+        _about, outputs = embedder.outputs(store, ["z"])
         images = store.load(np.arange(len(store)))
         groups = np.asarray(store.table["group"], dtype=str)
         time = u.Quantity(store.table["time_since_pericentre"]).to_value(u.Myr)
@@ -71,12 +71,7 @@ def search(options):
         pixels = images.reshape(len(images), -1)
         flat = PCA(SIZE, svd_solver="randomized", random_state=0).fit(pixels[::4])
         others = [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
-        error = np.exp(0.5 * outputs["z_log_variance"]).mean(axis=0)
-        vectors = {
-            "z": outputs["z"],
-            "z in units of its error": outputs["z"] / error,
-            f"PCA of {SIZE} of the pixels": flat.transform(pixels),
-        }
+        vectors = {"z": outputs["z"], f"PCA of {SIZE} of the pixels": flat.transform(pixels)}
         found = {
             (where, by): _first(those, queries, groups, other=where != "anywhere")
             for where in ("anywhere", "other simulations")
