@@ -61,6 +61,19 @@ def test_strides_of_each_family(family):
         assert model.output[f"stage{i}"].shape[1:3] == (64 // stride, 96 // stride)
 
 
+def test_any_number_of_convolutions_in_each_stage():
+    model = build("simple", (32, 32, 1), filters=[4, 6, 8], convolutions=[1, 3, 2])
+    shapes = [w.shape for w in model.weights if len(w.shape) == 4]
+    channels = [(1, 4), (4, 6), (6, 6), (6, 6), (6, 8), (8, 8)]
+    assert shapes == [(3, 3, *pair) for pair in channels]
+    assert [m.shape[1] for m in model.output.values()] == [16, 8, 4]
+    twice = build("simple", (32, 32, 1), filters=[4, 6], convolutions=2)
+    assert sum(len(w.shape) == 4 for w in twice.weights) == 4
+    for wrong in ([1, 2], [1, 0, 1], 0):
+        with pytest.raises(ValueError, match="at least 1, for each of the 3 stages; got"):
+            build("simple", (32, 32, 1), filters=[4, 6, 8], convolutions=wrong)
+
+
 def test_odd_sizes():
     for name in ("simple", "mobilenet_v2"):
         sizes = [m.shape[1:3] for m in build(name, (45, 33, 1)).output.values()]

@@ -96,10 +96,13 @@ class Model:
         }
         aside = (side == 4) & np.asarray(store.table["is_merger"])
         place = SCALE.cdf(self.probabilities[aside], store.time[aside] * u.Myr)
-        self.calibration = Conformal.fit(place, names[aside])
+        self.conformal = Conformal.fit(place, names[aside])
 
     def set_params(self, engine):
         return self
+
+    def calibration(self, column):
+        return {"time_since_pericentre": self.conformal}[column]
 
     def posterior(self, outputs):
         return ClassPosterior(SCALE, outputs["time_class"])

@@ -219,8 +219,8 @@ def test_intervals_of_the_mass_ratio_are_calibrated_too(with_ratios, tmp_path):
     fitted, store = with_ratios
     fitted.save(tmp_path / "model")
     model = load_model(tmp_path / "model")
-    calibration = model.mass_ratio_conformal_
-    assert calibration.to_dict() == fitted.mass_ratio_conformal_.to_dict()
+    calibration = model.conformal_["mass_ratio"]
+    assert calibration.to_dict() == fitted.conformal_["mass_ratio"].to_dict()
     assert calibration.groups == 4
     half = calibration.half_width(model.interval)
     assert abs(half - model.interval / 2) > 0.01  # the network's own would not do
@@ -234,7 +234,7 @@ def test_intervals_of_the_mass_ratio_are_calibrated_too(with_ratios, tmp_path):
 
 def test_intervals_are_calibrated_when_enough_groups_are_aside(joint, blob_store):
     classifier, _ = joint
-    assert classifier.conformal_.groups == 4
+    assert classifier.conformal_["time_since_pericentre"].groups == 4
     assert classifier.predict(blob_store, rows=[0]).meta["calibrated"]
     classifier.set_params(interval=0.95)
     with pytest.raises(ValueError, match="calibration groups"):
@@ -374,7 +374,7 @@ def test_groups_that_were_trained_on_calibrate_nothing(joint, blob_store):
     model = load_model(joint[1])
     rows = {"train": list(range(0, 100)), "validation": list(range(100, 200))}
     model._after_fit(blob_store, SimpleNamespace(rows=rows, seed=0))
-    assert model.conformal_ is None
+    assert model.conformal_ == {}
     assert not model.predict(blob_store, rows=[0]).meta["calibrated"]
 
 

@@ -154,7 +154,8 @@ def _intervals(model, store, judged):
     outputs = {"time_class": np.asarray(judged.catalogue["time_probabilities"])}
     if "time_density" in model.network_.config.outputs:
         outputs |= model.outputs(store, ["time_density"], judged.rows)[1]
-    return judge_intervals(model.posterior(outputs), true, judged.groups, model.calibration)
+    conformal = model.calibration("time_since_pericentre")
+    return judge_intervals(model.posterior(outputs), true, judged.groups, conformal)
 
 
 def _confusion(judged):

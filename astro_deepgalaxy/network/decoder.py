@@ -53,7 +53,8 @@ def decoder(feature_shape, channels, strides, filters=None, batch_norm_momentum=
         )
     feature_map = keras.Input(feature_shape, name="feature_map")
     x = feature_map
-    for i, (step, n) in enumerate(zip((1, *steps), filters, strict=False), start=1):
+    *between, within = steps
+    for i, (step, n) in enumerate(zip((1, *between), filters, strict=True), start=1):
         if step > 1:
             # Nearest pixels and two convolutions: no checkerboard (Odena et al. 2016).
             x = layers.UpSampling2D(step, name=f"stage{i}_up")(x)
@@ -63,7 +64,7 @@ def decoder(feature_shape, channels, strides, filters=None, batch_norm_momentum=
             x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
     image = layers.Conv2D(
-        channels * steps[-1] ** 2,
+        channels * within**2,
         3,
         padding="same",
         activation="sigmoid",
@@ -71,7 +72,7 @@ def decoder(feature_shape, channels, strides, filters=None, batch_norm_momentum=
         dtype="float32",
         name="image",
     )(x)
-    return keras.Model(feature_map, SubPixels(steps[-1], name="pixels")(image), name="decoder")
+    return keras.Model(feature_map, SubPixels(within, name="pixels")(image), name="decoder")
 
 
 class SubPixels(layers.Layer):

@@ -148,7 +148,7 @@ def structural(true, predicted):
 
     0.84 (1 - SSIM) + 0.16 mean |difference| (Zhao et al. 2017), with the windows of Wang et al.
     (2004), Gaussians of 1.5 pixels around each pixel of the image mirrored at its border, and a
-    data range of 1. What is learned with it keeps fine structure that mean differences blur.
+    data range of 1.
 
     Parameters
     ----------

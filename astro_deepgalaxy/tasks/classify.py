@@ -12,7 +12,14 @@ from ..store import BooleanTarget, CategoryTarget, ValueTarget, groups_of
 from ..store.targets import numbers
 from .base import NetworkTask
 from .novelty import Novelty
-from .posterior import ClassPosterior, MixturePosterior, bimodal
+from .posterior import (
+    MASS_RATIO,
+    ClassPosterior,
+    MixturePosterior,
+    bimodal,
+    calibrated,
+    time_units,
+)
 from .time_labels import time_target, true_time
 from .views import mean_mixture, mean_probability, symmetric_views
 
@@ -105,9 +112,9 @@ class MergerClassifier(NetworkTask):
         What its time classes mean.
     training_ : dict
         Groups, history, seed and versions of the training.
-    conformal_, mass_ratio_conformal_ : Conformal or None
-        What makes the intervals of time and of mass ratio hold; None when there were too few
-        groups aside.
+    conformal_ : dict of str to Conformal
+        What makes the intervals of the columns ``time_since_pericentre`` and ``mass_ratio`` hold;
+        without the one that had too few groups aside.
     novelty_ : Novelty or None
         How far images are from the training set; None without a latent.
 
@@ -202,7 +209,7 @@ class MergerClassifier(NetworkTask):
         targets = {"time_class": target}
         if self.time_components:
             targets["time_density"] = ValueTarget(
-                self.time_column, self.time_components, *_density(scale), unit="Myr"
+                self.time_column, self.time_components, **time_units(scale)
             )
         unknown = set(self.learn) - {"stage", "is_merger", "mass_ratio"}
         if unknown:
@@ -216,7 +223,7 @@ class MergerClassifier(NetworkTask):
         if "is_merger" in learn and np.unique(np.ma.compressed(table["is_merger"])).size == 2:
             targets["is_merger"] = BooleanTarget("is_merger")
         if "mass_ratio" in learn and np.isfinite(numbers(table["mass_ratio"], u.one)).any():
-            targets["mass_ratio"] = ValueTarget("mass_ratio", log=True, **_MASS_RATIO)
+            targets["mass_ratio"] = ValueTarget("mass_ratio", components=3, **MASS_RATIO)
         return targets
 
     def _losses(self):
@@ -249,7 +256,7 @@ class MergerClassifier(NetworkTask):
     def _columns(self, images, outputs):
         self._check_interval()
         posterior = self.posterior(outputs)
-        half = self._half_width(self.calibration)
+        half = self._half_width("time_since_pericentre")
         classes = outputs["time_class"]
         columns = {
             "time_class": classes.argmax(axis=1).astype(np.int32),
@@ -267,7 +274,7 @@ class MergerClassifier(NetworkTask):
             flags |= np.where(outputs["is_merger"][:, 0] < 0.5, int(Flag.UNLIKELY_MERGER), 0)
         if "mass_ratio" in outputs:
             ratio = self.density("mass_ratio", outputs["mass_ratio"])
-            half = self._half_width(self._mass_ratio_calibration)
+            half = self._half_width("mass_ratio")
             for name, q in (("", 0.5), ("_lower", 0.5 - half), ("_upper", 0.5 + half)):
                 columns[f"mass_ratio{name}"] = ratio.quantile(q)
         if self.novelty_ is not None:
@@ -306,34 +313,32 @@ class MergerClassifier(NetworkTask):
         -------
         MixturePosterior
         """
-        scales = {
-            "time_density": dict(zip(("centre", "scale"), _density(self.time_scale_), strict=True))
-            | {"unit": "Myr"},
-            "mass_ratio": _RATIO_SCALE | {"log": True},
-        }
-        return MixturePosterior(parameters, **scales[name])
+        units = {"time_density": time_units(self.time_scale_), "mass_ratio": MASS_RATIO}[name]
+        return MixturePosterior(parameters, **units)
 
-    @property
-    def calibration(self):
-        """What makes the intervals of the time hold (`Conformal`), or None.
+    def calibration(self, column):
+        """What makes the intervals of a column hold.
 
-        There is none for answers that are made otherwise than those it was made of.
+        Parameters
+        ----------
+        column : {"time_since_pericentre", "mass_ratio"}
+            The column of the catalogue.
+
+        Returns
+        -------
+        Conformal or None
+            There is none for answers that are made otherwise than those it was made of.
         """
-        return self.conformal_ if self._same_views() else None
+        same = self._calibrated_views == self.test_time_augmentation
+        return self.conformal_.get(column) if same else None
 
-    @property
-    def _mass_ratio_calibration(self):
-        return self.mass_ratio_conformal_ if self._same_views() else None
-
-    def _same_views(self):
-        return self._calibrated_views == self.test_time_augmentation
-
-    def _half_width(self, conformal):
-        """How far from its middle, in probability, an interval goes."""
+    def _half_width(self, column):
+        """How far from its middle, in probability, the intervals of a column go."""
+        conformal = self.calibration(column)
         return self.interval / 2 if conformal is None else conformal.half_width(self.interval)
 
     def _after_fit(self, store, job):
-        self.conformal_ = self.mass_ratio_conformal_ = self.novelty_ = None
+        self.conformal_, self.novelty_ = {}, None
         self._calibrated_views = bool(self.test_time_augmentation)
         aside = np.array(job.rows.get("validation", []), dtype=int)
         if self.network_.config.latent is not None:
@@ -352,30 +357,21 @@ class MergerClassifier(NetworkTask):
         outputs = self.outputs(store, list(self.network_.config.outputs), aside)[1]
         table, groups = store.table[aside], groups[aside]
         time = true_time(table, self.time_column, self.time_scale_)
-        self.conformal_ = self._conformal(self.posterior(outputs), time, groups)
+        known = {"time_since_pericentre": (self.posterior(outputs), time)}
         if "mass_ratio" in outputs:
             ratio = self.density("mass_ratio", outputs["mass_ratio"])
-            true = numbers(table["mass_ratio"], u.one)
-            self.mass_ratio_conformal_ = self._conformal(ratio, true, groups)
-
-    def _conformal(self, posterior, true, groups):
-        """Calibration by groups whose true values are known; None with too few of them."""
-        known = np.isfinite(true)
-        if not known.any():
-            return None
-        conformal = Conformal.fit(posterior.cdf(true)[known], groups[known])
-        try:
-            conformal.half_width(self.interval)
-        except ValueError:  # too few groups for this level
-            return None
-        return conformal
+            known["mass_ratio"] = (ratio, numbers(table["mass_ratio"], u.one))
+        for column, (posterior, true) in known.items():
+            conformal = calibrated(posterior, true, groups, self.interval)
+            if conformal is not None:
+                self.conformal_[column] = conformal
 
     def _meta(self):
         return {
             "time_scale": json.dumps(self.time_scale_.to_dict()),
             "interval": self.interval,
-            "calibrated": self.calibration is not None,
-            "mass_ratio_calibrated": self._mass_ratio_calibration is not None,
+            "calibrated": self.calibration("time_since_pericentre") is not None,
+            "mass_ratio_calibrated": self.calibration("mass_ratio") is not None,
             "stages": json.dumps(STAGES),
         }
 
@@ -383,13 +379,7 @@ class MergerClassifier(NetworkTask):
         return {
             "time_scale": self.time_scale_.to_dict(),
             "training_median": self.training_median_.to_value(u.Myr),
-            **{
-                name: None if conformal is None else conformal.to_dict()
-                for name, conformal in (
-                    ("conformal", self.conformal_),
-                    ("mass_ratio_conformal", self.mass_ratio_conformal_),
-                )
-            },
+            "conformal": {name: each.to_dict() for name, each in self.conformal_.items()},
             "views": self._calibrated_views,
             "novelty": None if self.novelty_ is None else self.novelty_.to_dict(),
         }
@@ -399,11 +389,9 @@ class MergerClassifier(NetworkTask):
         self.time_scale = self.time_scale_ = TimeScale(**state["time_scale"])
         self._calibrated_views = state.get("views", bool(self.test_time_augmentation))
         self.training_median_ = state["training_median"] * u.Myr
-        # Models of earlier versions have no calibration of the mass ratio.
-        self.conformal_, self.mass_ratio_conformal_ = (
-            state.get(name) and Conformal.from_dict(state[name])
-            for name in ("conformal", "mass_ratio_conformal")
-        )
+        self.conformal_ = {
+            name: Conformal.from_dict(data) for name, data in state["conformal"].items()
+        }
         self.novelty_ = state["novelty"] and Novelty.from_dict(state["novelty"])
         if self.network_.config.outputs["time_class"] != self.time_scale_.n:
             raise ValueError(
@@ -420,11 +408,3 @@ class MergerClassifier(NetworkTask):
 _NOVEL = 0.99
 
 _MIXTURES = ("time_density", "mass_ratio")
-_RATIO_SCALE = {"centre": -0.25, "scale": 0.25}
-_MASS_RATIO = {"components": 3, **_RATIO_SCALE}
-
-
-def _density(scale):
-    """Middle and a quarter of the length of a time scale in Myr: what a network can learn."""
-    length = scale.n * scale.step
-    return scale.start + length / 2, length / 4

@@ -9,8 +9,19 @@ from scipy.signal import find_peaks
 from scipy.special import ndtr, softmax
 
 from ..labels import TimeScale
+from ..metrics import Conformal
 
-__all__ = ["ClassPosterior", "MixturePosterior", "bimodal"]
+__all__ = [
+    "MASS_RATIO",
+    "ClassPosterior",
+    "MixturePosterior",
+    "bimodal",
+    "calibrated",
+    "time_units",
+]
+
+MASS_RATIO = {"centre": -0.25, "scale": 0.25, "log": True}
+"""How a network's number becomes a mass ratio."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,53 @@ class MixturePosterior:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         value = 10 ** ((low + high) / 2) if self.log else (low + high) / 2
         return value << u.Unit(self.unit) if self.unit else value
+
+
+def time_units(scale):
+    """How a network's number becomes a time: centred on a time scale, in quarters of its length.
+
+    Parameters
+    ----------
+    scale : TimeScale
+        The times that can occur.
+
+    Returns
+    -------
+    dict
+        ``centre, scale, unit``, as `MixturePosterior` takes them.
+    """
+    length = scale.n * scale.step
+    return {"centre": scale.start + length / 2, "scale": length / 4, "unit": "Myr"}
+
+
+def calibrated(posterior, true, groups, level):
+    """Calibrate the intervals of a posterior by groups that it was not learned from.
+
+    Parameters
+    ----------
+    posterior : ClassPosterior or MixturePosterior
+        Of n images.
+    true : array_like or `~astropy.units.Quantity`
+        True values (n,); NaN where not known.
+    groups : array_like of str
+        Names (n,) of what belongs together.
+    level : float
+        Probability inside the intervals that are to be given.
+
+    Returns
+    -------
+    Conformal or None
+        None with too few groups for the level.
+    """
+    known = np.isfinite(true)
+    if not known.any():
+        return None
+    conformal = Conformal.fit(posterior.cdf(true)[known], groups[known])
+    try:
+        conformal.half_width(level)
+    except ValueError:
+        return None
+    return conformal
 
 
 def bimodal(probabilities):
