@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from astro_deepgalaxy import Flag, MergerClassifier, TimeScale
-from astro_deepgalaxy.evaluation import scorecard
+from astro_deepgalaxy.evaluation import evaluate, scorecard
 from astro_deepgalaxy.io import read_table, write_table
 from astro_deepgalaxy.preprocess import Recipe
 from astro_deepgalaxy.tasks.posterior import bimodal
@@ -276,6 +276,25 @@ def test_training_and_validation_share_no_group(fitted):
     assert groups["train"]
     assert groups["validation"]
     assert not set(groups["train"]) & set(groups["validation"])
+
+
+def test_a_random_split_knows_its_images(blob_store):
+    classifier = MergerClassifier(
+        "simple",
+        backbone_options={"filters": [4, 6]},
+        epochs=1,
+        split="image",
+        validation_fraction=0.2,
+        progress=False,
+    )
+    rows = np.flatnonzero((np.arange(600) % 10 < 7) & (np.arange(600) % 3 > 0))
+    classifier.fit(blob_store, rows=rows)
+    ids = blob_store.table["id"]
+    assert classifier.training_["ids"] == ids[rows].tolist()
+    splits = evaluate(classifier, blob_store).sections["splits"]
+    assert splits["seen"].groups == 7
+    assert splits["seen"].time.n == 7 * 60 - len(rows)
+    assert splits["unseen"].time.n == 180
 
 
 def test_bimodal_means_two_separate_peaks():

@@ -90,6 +90,8 @@ class Model:
                 "validation": np.unique(names[side == 4]).tolist(),
             },
             "split": split,
+            # Of a random split one in seven images was left out.
+            "ids": store.table["id"][(side < 4) & (np.arange(len(store)) % 7 > 0)].tolist(),
             "backbone": "simple",
             "history": {"loss": [2.0, 1.0]},
             "best_epoch": 1,
@@ -245,22 +247,34 @@ def test_the_report(known, tmp_path):
 
 def test_a_random_split_of_images_is_called_that(store, tmp_path):
     model = Model(store, split="image")
-    left_out = np.flatnonzero(np.arange(len(store)) // 80 % 6 < 4)[::7]
-    evaluation = evaluate(model, store, rows=left_out)
+    of_seen_groups = np.flatnonzero(np.arange(len(store)) // 80 % 6 < 4)
+    evaluation = evaluate(model, store, rows=of_seen_groups)
     assert set(evaluation.sections["splits"]) == {"seen"}
+    assert not np.isin(evaluation.catalogue["id"], model.training_["ids"]).any()
+    assert len(evaluation.catalogue) == np.count_nonzero(of_seen_groups % 7 == 0)
     assert evaluation.about["left_out_at_random"]
     page = Page(write_evaluation(tmp_path, evaluation))
     assert "on images left out at random" in page.text
     assert "never seen in training" not in page.text
 
 
+def test_one_report_has_both_splits(store, tmp_path):
+    evaluation = evaluate(Model(store, split="image"), store)
+    both = evaluation.sections["splits"]
+    row = np.arange(len(store))
+    left_out = (row // 80 % 6 < 4) & (row % 7 == 0)
+    assert both["seen"].time.n == np.count_nonzero(left_out & store.table["is_merger"])
+    assert both["seen"].time.median < both["unseen"].time.median
+    assert evaluation.groups.tolist() == evaluate(Model(store), store).groups.tolist()
+    page = Page(write_evaluation(tmp_path, evaluation))
+    assert "Left out at random" in page.text
+    assert "on galaxies never seen in training" in page.text
+
+
 def test_only_groups_trained_on_are_nothing_to_judge_by(store):
-    for split, rows in (("group", np.arange(80)), ("image", None)):
-        model = Model(store, split=split)
-        if rows is None:
-            model.training_["groups"]["train"] = np.unique(store.table["group"]).tolist()
+    for split, rows in (("group", np.arange(80)), ("image", np.arange(1, 7))):
         with pytest.raises(ValueError, match=r"known\.zarr: holds no image of a group"):
-            evaluate(model, store, rows)
+            evaluate(Model(store, split=split), store, rows)
 
 
 def test_one_group_has_figures_and_no_ranges(store, tmp_path):
@@ -440,7 +454,7 @@ def test_the_command_without_the_images_trained_on(store, tmp_path, monkeypatch)
     assert result.exit_code == 0, result.output
     data = json.loads(result.output.splitlines()[-1])
     assert set(data["evaluation"]["splits"]) == {"unseen"}
-    assert data["evaluation"]["about"]["images_trained_on"] == 0
+    assert data["evaluation"]["about"]["images_of_groups_trained_on"] == 0
 
 
 def test_wrong_arguments_end_in_a_sentence(trained, blob_store, tmp_path):

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astro_deepgalaxy.simulate.gravity import (
@@ -123,6 +123,7 @@ def test_distant_escapers(distance):
 
 
 @settings(max_examples=30, deadline=None)
+@example(n=1, seed=0, stretch=0.0, softening=1.0)
 @given(
     n=st.integers(1, 300),
     seed=st.integers(0, 10**6),
@@ -139,8 +140,14 @@ def test_any_arrangement(n, seed, stretch, softening):
     true, true_potential = direct_accelerations(x, m, softening)
     largest = np.abs(true).max()
     np.testing.assert_allclose(found, true, rtol=0.02, atol=2e-3 * largest)
+    # A particle's own potential is taken off after a sum in single precision, whose inverse square
+    # root is an estimate on some processors: that much of it may stay.
+    own = G * m.max() / softening
     np.testing.assert_allclose(
-        potential, true_potential, rtol=0.01, atol=1e-4 * np.abs(true_potential).max()
+        potential,
+        true_potential,
+        rtol=0.01,
+        atol=1e-4 * np.abs(true_potential).max() + 1e-6 * own,
     )
 
 

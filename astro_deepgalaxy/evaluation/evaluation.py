@@ -75,7 +75,7 @@ def evaluate(model, store, rows=None, prevalence=0.05, pairs=None):
     rows : array_like of int, optional
         Rows of the store to judge by; all by default. Images of groups that the model was
         trained on are told apart by their ``group``. Of a model that was trained with
-        ``split="image"`` these must be rows that its training left out.
+        ``split="image"`` images that it was trained on are not looked at.
     prevalence : float
         Share of mergers on the sky, for which purity is given.
     pairs : str or `~pathlib.Path`, optional
@@ -206,7 +206,8 @@ def _about(model, store, judged, everything):
         "left_out_at_random": not sides(judged.groups, model.training_)[1].any(),
         "images": len(judged),
         "groups": len(np.unique(judged.groups)),
-        "images_trained_on": len(everything) - len(judged),
+        "split": model.training_["split"],
+        "images_of_groups_trained_on": len(everything) - len(judged),
         "failed": int(np.count_nonzero(judged.catalogue["flags"] & int(FAILED))),
         "outside_time_scale": outside,
     }

@@ -111,10 +111,11 @@ def predict_images(model, store, rows=None):
     Returns
     -------
     judged : JudgedImages
-        Images to judge by: of groups that the model never saw; or, for a model that was trained
-        on a random split of images, the given rows if they are all of groups that it saw.
+        Images to judge by: of groups that the model never saw; or, if there are none and the
+        model was trained on a random split of images, those that this left out.
     everything : JudgedImages
-        These and those of the groups that were trained on.
+        These and those of the groups that were trained on, for a random split of images only
+        those that it left out.
 
     Raises
     ------
@@ -126,12 +127,14 @@ def predict_images(model, store, rows=None):
     groups = groups_of(table)[chosen]
     seen, unseen = sides(groups, model.training_)
     judged = unseen
+    if model.training_["split"] == "image":
+        seen &= ~np.isin(np.asarray(table["id"], dtype=str)[chosen], model.training_["ids"])
     if not unseen.any():
-        if rows is None or model.training_.get("split") != "image" or not seen.any():
+        if model.training_["split"] != "image" or not seen.any():
             raise ValueError(
                 f"{', '.join(map(str, paths_of(store)))}: holds no image of a group (simulation or "
-                "galaxy) that the model never saw; evaluate on a store of others, or set groups "
-                "aside before training"
+                "galaxy) that the model never saw, and none that a random split left out; "
+                "evaluate on a store of others, or set some aside before training"
             )
         judged = seen
     wanted = seen | unseen

@@ -30,8 +30,9 @@ def splits_section(report):
     found = report.sections.get("splits")
     if not found:
         return text + report.missing("splits")
+    at_random = report.evaluation.training["split"] == "image"
     heads = {
-        "seen": "Left out at random" if report.at_random else "Simulations trained on",
+        "seen": "Left out at random" if at_random else "Simulations trained on",
         "unseen": "Simulations never seen",
     }
     rows = {
@@ -62,10 +63,10 @@ def _why(report):
         "simulation and its neighbouring snapshots on both sides; they hardly differ, so "
         "that it rewards memory of the simulations"
     )
-    if report.at_random:
+    if report.evaluation.training["split"] == "image":
         return (
-            f"{same}. These images were left out that way. What a new galaxy has to expect, "
-            "simulations that the network never saw tell."
+            f"{same}. The images of the first column were left out that way. What a new galaxy has "
+            "to expect, simulations that the network never saw tell: they are the second."
         )
     return (
         f"{same}. The first column shows how far that can go: these are images of the "

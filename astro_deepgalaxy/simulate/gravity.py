@@ -57,7 +57,7 @@ def accelerations(positions, masses, softening, opening=0.6):
     acceleration : numpy.ndarray
         In km/s per Myr, (n, 3).
     potential : numpy.ndarray
-        In (km/s)^2, (n,), without the particle's own.
+        In (km/s)^2, (n,), without the particle's own (to the last digits of single precision).
 
     Raises
     ------

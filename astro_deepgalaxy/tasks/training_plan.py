@@ -265,7 +265,7 @@ def training_record(task, store, job, result):
     """
     name = "group" if "group" in store.table.colnames else "id"
     names = np.ma.filled(np.ma.asarray(store.table[name]).astype(str), "")
-    return {
+    record = {
         "groups": {side: np.unique(names[rows]).tolist() for side, rows in job.rows.items()},
         "images": {side: len(rows) for side, rows in job.rows.items()},
         "split": task.split,
@@ -280,6 +280,10 @@ def training_record(task, store, job, result):
         "backbone": provider("backbone", task.backbone),
         "trainer": provider("trainer", task.trainer),
     }
+    if task.split == "image":  # groups do not tell then what was seen
+        seen = np.concatenate([np.array(rows, dtype=int) for rows in job.rows.values()])
+        record["ids"] = np.asarray(store.table["id"], dtype=str)[np.sort(seen)].tolist()
+    return record
 
 
 def versions():
