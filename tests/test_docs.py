@@ -58,7 +58,7 @@ def desk(tmp_path_factory):
 
 
 def write_tiles():
-    """Two bands of two tiles with some galaxies, and their catalogue."""
+    """Two bands of two tiles with some galaxies, their catalogue, and cutouts without labels."""
     from astropy.io import fits
     from astropy.table import QTable
 
@@ -80,6 +80,9 @@ def write_tiles():
             fits.writeto(f"tiles/weight_{band}_{i}.fits", np.ones_like(part), header)
     sky = tangent_wcs(150.0, 2.0, matrix, 250, 150).pixel_to_world(x, y)
     QTable({"ra": sky.ra, "dec": sky.dec}).write("catalogue.fits")
+    Path("sky").mkdir()
+    for i, (a, b) in enumerate(zip(x.astype(int), y.astype(int), strict=True)):
+        fits.writeto(f"sky/{i}.fits", whole[b - 32 : b + 32, a - 32 : a + 32])
 
 
 def _is_glob(word):
