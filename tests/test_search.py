@@ -152,8 +152,25 @@ def test_only_other_groups(search, store, blob_images, tmp_path):
         search.query([tmp_path / "raw.fits"], other_groups=True)
 
 
+def test_the_most_alike_of_what_was_found_come_first(search, store):
+    walk = clone(search).set_params(candidates=0).fit(search.latents_)
+    found = walk.query(store, rows=[40, 5, 41], n=30)
+    assert (np.diff(found["score"][:30]) <= 0).all()
+    for row in (40, 41):
+        own = found[found["query"] == f"blob{row}"]
+        best = own[np.argsort(-own["ssim"], kind="stable")[:4]]
+        matches = search.query(store, rows=[row], n=4)
+        assert matches["match"].tolist() == best["match"].tolist()
+        assert matches["rank"].tolist() == [1, 2, 3, 4]
+    # What is asked for beyond the candidates follows in the order in which it was found.
+    few = clone(search).set_params(candidates=3).fit(search.latents_)
+    matches = few.query(store, rows=[40], n=6)
+    assert set(matches["match"][:3]) == set(found["match"][:3])
+    assert matches["match"][3:].tolist() == found["match"][3:6].tolist()
+
+
 def test_without_the_graph_the_nearest_come_first(store, model):
-    search = SimilaritySearch(model, steps=0).fit(store)
+    search = SimilaritySearch(model, steps=0, candidates=0).fit(store)
     matches = search.query(store, rows=[12], n=10)
     z = search.latents_.vectors
     own = search.latents_.table["id"].tolist().index("blob12")
@@ -265,6 +282,8 @@ def test_wrong_arguments(store, model, search):
         SimilaritySearch(model, index_options={"lists": 3}).fit(store)
     with pytest.raises(ValueError, match="n must be at least 1"):
         search.query(store, n=0, rows=[0])
+    with pytest.raises(ValueError, match="candidates at least 0; got 6 and -1"):
+        SimilaritySearch(model, candidates=-1).fit(search.latents_).query(store, rows=[0])
     with pytest.raises(NotFittedError, match="nothing to search yet"):
         SimilaritySearch().query(store)
     with pytest.raises(ValueError, match="there is no image to look for"):

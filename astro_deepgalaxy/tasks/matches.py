@@ -6,7 +6,7 @@ from astropy.table import QTable
 
 from ..metrics.similarity import similarities
 
-__all__ = ["LABELS", "by_query", "captions", "match_table"]
+__all__ = ["LABELS", "by_query", "captions", "groups_by_id", "match_table", "most_alike"]
 
 LABELS = ("group", "time_since_pericentre", "mass_ratio", "camera", "stage")
 """What is said of an image of a set, beside its name."""
@@ -84,6 +84,62 @@ def _similarities(latents, pictures, which, rows):
         if pictures[query] is not None and pictures[query].shape == images.shape[1:]:
             similar[here] = similarities(pictures[query], images[here])
     return similar
+
+
+def most_alike(matches, n, candidates):
+    """The matches of each query that look most like it, the most alike first.
+
+    Parameters
+    ----------
+    matches : `~astropy.table.QTable`
+        What `match_table` returned.
+    n : int
+        Matches of each query to keep.
+    candidates : int
+        How many of each are compared by ``ssim``; those without one keep their order.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+    """
+    order = np.lexsort(
+        (
+            matches["rank"],
+            np.where(matches["rank"] <= candidates, -np.nan_to_num(matches["ssim"], nan=-1), 1),
+            matches["query_row"],
+        )
+    )
+    matches = matches[order]
+    starts = np.flatnonzero(np.diff(matches["query_row"], prepend=-1))
+    place = np.arange(len(matches)) - np.repeat(starts, np.diff([*starts, len(matches)]))
+    matches["rank"] = np.where(matches["rank"] > 0, place + 1, 0)
+    return matches[place < n]
+
+
+def groups_by_id(known, images):
+    """Group of each image, by its id.
+
+    Parameters
+    ----------
+    known : `~astropy.table.QTable`
+        Labels of the set that is searched.
+    images : object
+        What is looked for: anything with a ``table``, or files with a table of labels.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    table = getattr(images, "table", None)
+    if table is None and not isinstance(images, np.ndarray):
+        from ..io.catalog import resolve_inputs
+
+        table = resolve_inputs(images)[1]
+    groups = {}
+    for labels in (known, table):
+        if labels is not None and {"id", "group"} <= set(labels.colnames):
+            groups |= zip(labels["id"].tolist(), np.asarray(labels["group"], str), strict=True)
+    return groups
 
 
 def by_query(matches):

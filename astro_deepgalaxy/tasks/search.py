@@ -14,7 +14,7 @@ from ..plugins import get_spec, provider
 from ..search import LatentSet, NeighbourGraph, recommend
 from ..search.latents import check_folder, same_model
 from .latents import as_model, as_opened, digest_of, embed, embedded
-from .matches import by_query, captions, match_table
+from .matches import by_query, captions, groups_by_id, match_table, most_alike
 
 __all__ = ["SimilaritySearch"]
 
@@ -28,7 +28,8 @@ class SimilaritySearch(BaseEstimator):
     A model gives each image a few numbers z, in which images that look alike are neighbours (Cai
     et al. 2020). The set to search is a graph of nearest neighbours; a query is joined to its k
     nearest, and what a short walk from there reaches is recommended
-    (`~astro_deepgalaxy.search.recommend`). The choice of k matters little.
+    (`~astro_deepgalaxy.search.recommend`). The choice of k matters little. z keeps the gist of an
+    image; so of what was found by it, the most alike in the images themselves come first.
 
     Parameters
     ----------
@@ -44,6 +45,9 @@ class SimilaritySearch(BaseEstimator):
         Neighbours that each image is joined to.
     steps : int
         Steps of the walk; with 0 the order is that of the distances alone.
+    candidates : int
+        Images that are found for each query and compared with it. The most alike, by ``ssim``,
+        are recommended; with 0, or where there are no images, the first that were found.
 
     Attributes
     ----------
@@ -67,12 +71,15 @@ class SimilaritySearch(BaseEstimator):
 
     task = "search"
 
-    def __init__(self, model=None, *, index="exact", index_options=None, k=15, steps=2):
+    def __init__(
+        self, model=None, *, index="exact", index_options=None, k=15, steps=2, candidates=30
+    ):
         self.model = model
         self.index = index
         self.index_options = index_options
         self.k = k
         self.steps = steps
+        self.candidates = candidates
 
     def fit(self, images, rows=None):
         """Take up the set that is to be searched.
@@ -153,10 +160,10 @@ class SimilaritySearch(BaseEstimator):
         `~astropy.table.QTable`
             A row for each recommendation, the best first: ``query``, ``rank`` from 1, ``match``
             with its ``group, time_since_pericentre, mass_ratio, camera, stage``, their
-            ``distance`` in z, the ``score`` (the share of all that the walk reached), and
-            ``ssim``, the similarity inside the sources of the query (NaN where there are no
-            images); ``query_row`` and ``match_row`` count in the images and in the set. An image
-            without a result is one row of rank 0, with its ``flags`` and ``reason``.
+            ``distance`` in z, the ``score`` (the share of what the walk reached), and ``ssim``,
+            the similarity inside the sources of the query (NaN where there are no images).
+            ``query_row`` and ``match_row`` count in the images and in the set. An image without a
+            result is one row of rank 0, with its ``flags`` and ``reason``.
 
         Raises
         ------
@@ -178,6 +185,7 @@ class SimilaritySearch(BaseEstimator):
                 "index": provider("index", self.index),
                 "k": self.k,
                 "steps": self.steps,
+                "candidates": self.candidates,
                 "other_groups": bool(other_groups),
             },
             sort_keys=True,
@@ -239,6 +247,7 @@ class SimilaritySearch(BaseEstimator):
             "index_options": self.index_options,
             "k": self.k,
             "steps": self.steps,
+            "candidates": self.candidates,
             "model": str(Path(model).absolute()) if isinstance(model, str | Path) else None,
             "provider": provider("index", self.index),
         }
@@ -280,7 +289,10 @@ class SimilaritySearch(BaseEstimator):
             ]
             search = cls(
                 config["model"] if model is None else model,
-                **{key: config[key] for key in ("index", "index_options", "k", "steps")},
+                **{
+                    key: config[key]
+                    for key in ("index", "index_options", "k", "steps", "candidates")
+                },
             )
             if {part.shape for part in graph} != {(len(latents), search.k)}:
                 raise ValueError(f"the graph does not fit {len(latents)} vectors")
@@ -325,7 +337,11 @@ class SimilaritySearch(BaseEstimator):
 
     def _answers(self, images, n, rows, other_groups):
         """Pairs (table of matches, prepared images) for the images, part by part."""
-        groups = self._groups(images) if other_groups else {}
+        if n < 1 or self.candidates < 0:
+            raise ValueError(
+                f"n must be at least 1 and candidates at least 0; got {n} and {self.candidates}"
+            )
+        groups = groups_by_id(self.latents_.table, images) if other_groups else {}
         latents, start = self.latents_, 0
         own = {name: row for row, name in enumerate(latents.table["id"].tolist())}
         members = np.asarray(latents.column("group"), dtype=str)
@@ -352,12 +368,13 @@ class SimilaritySearch(BaseEstimator):
                 self.graph_,
                 latents.vectors,
                 vectors[good],
-                n,
+                max(n, self.candidates),
                 k=min(self.k, len(latents)),
                 steps=self.steps,
                 allowed=may,
             )
-            yield match_table(latents, about, start, good, found, pictures), pictures
+            matches = match_table(latents, about, start, good, found, pictures)
+            yield most_alike(matches, n, self.candidates), pictures
             start += len(about)
 
     def _embedded(self, images, rows):
@@ -377,19 +394,6 @@ class SimilaritySearch(BaseEstimator):
             except ValueError:
                 pictures = [None] * len(part)
             yield about, np.array(images.vectors[part]), pictures
-
-    def _groups(self, images):
-        """Group of each image, by its id."""
-        table = getattr(images, "table", None)
-        if table is None and not isinstance(images, np.ndarray):
-            from ..io.catalog import resolve_inputs
-
-            table = resolve_inputs(images)[1]
-        groups = {}
-        for known in (self.latents_.table, table):
-            if known is not None and {"id", "group"} <= set(known.colnames):
-                groups |= zip(known["id"].tolist(), np.asarray(known["group"], str), strict=True)
-        return groups
 
     def _check_fitted(self):
         if not hasattr(self, "graph_"):

@@ -7,7 +7,6 @@ import numpy as np
 from astropy import units as u
 from data import real, split, stores, trainer
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from astro_deepgalaxy import GalaxyEmbedder
 from astro_deepgalaxy.figures import latent_grid as draw_grid
@@ -16,7 +15,8 @@ from astro_deepgalaxy.metrics import bootstrap_range
 from astro_deepgalaxy.metrics.similarity import masked_ssim, source_mask
 
 SIZE = 32
-_QUERIES = 600
+_QUERIES = 400
+_CANDIDATES = 30
 _PCA_IMAGES = 4000
 
 
@@ -55,7 +55,7 @@ def latent(options):
 
 
 def search(options):
-    """Likeness of the first recommendation, found anywhere and in other simulations only."""
+    """Likeness of the first that is found, anywhere and in other simulations only."""
     embedder, rng, rows = trained_embedder(options), np.random.default_rng(0), []
     dense = stores(options, "field", kinds=("dense",))
     usual = stores(options, "field", kinds=("mergers",))
@@ -70,15 +70,17 @@ def search(options):
         queries = rng.choice(unseen, _QUERIES, replace=False)
         pixels = images.reshape(len(images), -1)
         flat = PCA(SIZE, svd_solver="randomized", random_state=0).fit(pixels[::4])
-        others = [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
         vectors = {"z": outputs["z"], f"PCA of {SIZE} of the pixels": flat.transform(pixels)}
-        found = {
-            (where, by): _first(those, queries, groups, other=where != "anywhere")
-            for where in ("anywhere", "other simulations")
-            for by, those in vectors.items()
-        }
+        masks, found = [source_mask(images[i]) for i in queries], {}
+        for where in ("anywhere", "other simulations"):
+            for by, those in vectors.items():
+                near = _nearest(those, queries, groups, other=where != "anywhere")
+                alike = [_ssim(images[queries], images[column], masks) for column in near.T]
+                best = near[np.arange(len(queries)), np.argmax(alike, axis=0)]
+                found[where, by] = near[:, 0]
+                found[where, f"{by}, then the most alike of {_CANDIDATES}"] = best
+        others = [rng.choice(np.flatnonzero(groups != groups[i])) for i in queries]
         found["other simulations", "chance"] = np.array(others)
-        masks = [source_mask(images[i]) for i in queries]
         for (where, by), nearest in found.items():
             alike = _ssim(images[queries], images[nearest], masks)
             away = np.abs(time[queries] - time[nearest])
@@ -150,17 +152,14 @@ def _unseen_mergers(options, n):
     return store.load(unseen[:: len(unseen) // n + 3][:n])
 
 
-def _first(vectors, queries, groups, other):
-    """Nearest image of each query but itself, or the nearest of another simulation."""
-    index = NearestNeighbors(n_neighbors=2).fit(vectors)
-    if not other:
-        near = index.kneighbors(vectors[queries], return_distance=False)
-        return np.where(near[:, 0] == queries, near[:, 1], near[:, 0])
-    found = []
+def _nearest(vectors, queries, groups, other):
+    """Rows of the nearest images of each query but itself, or of those of other simulations."""
+    near = []
     for i in queries:
         distance = np.linalg.norm(vectors - vectors[i], axis=1)
-        found.append(np.argmin(np.where(groups == groups[i], np.inf, distance)))
-    return np.array(found)
+        distance[groups == groups[i] if other else i] = np.inf
+        near.append(np.argsort(distance)[:_CANDIDATES])
+    return np.array(near)
 
 
 def _ssim(images, others, masks):

@@ -41,15 +41,19 @@ def choice_of_k(options):
 
 
 def lookalikes(options):
-    """Recommendations with the graph and without."""
+    """Recommendations with the graph and without, and compared with the image."""
     store, model = stores(options, "field"), trained_embedder(options)
     _, unseen = split(store)
     mergers = unseen[np.asarray(store.table["kind"], dtype=str)[unseen] == "merger"]
     queries = np.sort(np.random.default_rng(0).choice(mergers, _QUERIES, replace=False))
     true = dict(zip(store.table["id"], store.table["time_since_pericentre"], strict=True))
     search, table = SimilaritySearch(model).fit(store), []
-    for steps, how in ((2, "walk on the graph"), (0, "nearest alone")):
-        search.set_params(steps=steps)
+    for candidates, steps, how in (
+        (30, 2, "walk on the graph, the most alike of 30"),
+        (0, 2, "walk on the graph"),
+        (0, 0, "nearest alone"),
+    ):
+        search.set_params(steps=steps, candidates=candidates)
         for other_groups, where in ((False, "anywhere"), (True, "other simulations")):
             matches = search.query(store, rows=queries, other_groups=other_groups)
             time = [true[name].to_value("Myr") for name in matches["query"]]
@@ -64,7 +68,7 @@ def lookalikes(options):
                     "median time difference of six (Myr)": f"{np.nanmedian(away):.0f}",
                 }
             )
-    search.set_params(steps=2)
+    search.set_params(steps=2, candidates=30)
     shown = stores(options, "field", kinds=("mergers",))
     _, unseen = split(shown)
     rows = unseen[:: len(unseen) // _SHOWN + 7][:_SHOWN]
