@@ -24,8 +24,8 @@ def headline(options):
 
 
 def splits(options):
-    """One model, judged by images left out at random, as in the paper, and by simulations."""
-    store = stores(options, "sdss")
+    """One model of noise-free images, judged by some left out at random and by simulations."""
+    store = stores(options, "field")
     train, _ = split(store)
     kept = np.random.default_rng(1).choice(train, 4 * len(train) // 5, replace=False)
     model = _trained(options, "splits", store, np.sort(kept), split="image")

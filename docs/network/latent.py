@@ -132,14 +132,14 @@ def trained_embedder(options):
             beta=3e-5,
             also={"reconstruct": {"filters": filters, "loss": "structural"}},
             epochs=options.embedder_epochs,
-            learning_rate=2e-3,
+            learning_rate=1e-3,
             validation_fraction=0.1,
             # The field is that of the other images, without noise: only the sky has no up.
             augment={"zoom": 0, "shift": 0, "resampled": 0.25}
             | dict.fromkeys(("blur", "noise", "stars", "brightness"), 0),
             seed=1,
             work_folder=folder,
-            **trainer(options),
+            **trainer(options, batch_size=16),
         )
         embedder.fit(store, rows=split(store)[0], unlabelled=real(options))
         embedder.save(folder / "model")
