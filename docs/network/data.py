@@ -42,22 +42,13 @@ def prepare(options):
         for look, (images, recipe) in LOOKS.items():
             labels = work / f"{kind}_{images}" / "labels.ecsv"
             store = preprocess_batch(labels, recipe, work / f"{kind}_{look}.zarr", processes=2)
-            groups = np.unique(np.asarray(store.table["group"], dtype=str))
-            rows.append(
-                {
-                    "images": f"{kind}, {look}",
-                    "simulations": len(groups),
-                    "number": len(store),
-                    "unusable": int((store.table["reason"] != "").sum()),
-                }
-            )
+            rows.append(_counted(f"{kind}, {look}", store))
     _command("simulate", "survey", HERE / "dense.toml", "-o", work / "dense")
     render = ("simulate", "render", work / "dense", "--pixels", "160", "--field", "100")
     _command(*render, "--cameras", "3", "-o", work / "dense_ideal")
     labels = work / "dense_ideal" / "labels.ecsv"
     store = preprocess_batch(labels, FIELD, work / "dense_field.zarr", processes=2)
-    row = {"images": "every 5 Myr, field", "simulations": 12, "number": len(store)}
-    rows.append(row | {"unusable": int((store.table["reason"] != "").sum())})
+    rows.append(_counted("every 5 Myr, field", store))
     if options.real:
         files = [
             str(path)
@@ -102,6 +93,15 @@ def trainer(options, batch_size=64):
             "reshuffle_every": 4,
             "rate_scaling": "none",
         },
+    }
+
+
+def _counted(name, store):
+    return {
+        "images": name,
+        "simulations": len(np.unique(np.asarray(store.table["group"], dtype=str))),
+        "number": len(store),
+        "unusable": int((store.table["reason"] != "").sum()),
     }
 
 
