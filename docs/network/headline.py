@@ -28,7 +28,8 @@ def splits(options):
     store = stores(options, "field")
     train, _ = split(store)
     kept = np.random.default_rng(1).choice(train, 4 * len(train) // 5, replace=False)
-    model = _trained(options, "splits", store, np.sort(kept), split="image")
+    how = {"split": "image", **trainer(options, batch_size=32)}
+    model = _trained(options, "splits", store, np.sort(kept), **how)
     sides, rows = evaluate(model, store).sections["splits"], []
     for name, side in (("images at random", sides["seen"]), ("simulations", sides["unseen"])):
         low, high = side.median_range
