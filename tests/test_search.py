@@ -154,8 +154,8 @@ def test_only_other_groups(search, store, blob_images, tmp_path):
 
 def test_the_most_alike_of_what_was_found_come_first(search, store):
     walk = clone(search).set_params(candidates=0).fit(search.latents_)
-    found = walk.query(store, rows=[40, 5, 41], n=30)
-    assert (np.diff(found["score"][:30]) <= 0).all()
+    found = walk.query(store, rows=[40, 5, 41], n=8)
+    assert (np.diff(found["score"][:8]) <= 0).all()
     for row in (40, 41):
         own = found[found["query"] == f"blob{row}"]
         best = own[np.argsort(-own["ssim"], kind="stable")[:4]]

@@ -46,8 +46,9 @@ class SimilaritySearch(BaseEstimator):
     steps : int
         Steps of the walk; with 0 the order is that of the distances alone.
     candidates : int
-        Images that are found for each query and compared with it. The most alike, by ``ssim``,
-        are recommended; with 0, or where there are no images, the first that were found.
+        Images that are found for each query and compared with it: the most alike, by ``ssim``,
+        come first. With 0, or where there are no images, the order is that of the walk. Many
+        candidates give more likeness; but those that z has first are nearer in time.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class SimilaritySearch(BaseEstimator):
     task = "search"
 
     def __init__(
-        self, model=None, *, index="exact", index_options=None, k=15, steps=2, candidates=30
+        self, model=None, *, index="exact", index_options=None, k=15, steps=2, candidates=8
     ):
         self.model = model
         self.index = index

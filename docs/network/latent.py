@@ -16,7 +16,7 @@ from astro_deepgalaxy.metrics.similarity import masked_ssim, source_mask
 
 SIZE = 32
 _QUERIES = 400
-_CANDIDATES = 30
+_CANDIDATES = 8
 _PCA_IMAGES = 4000
 
 

@@ -49,7 +49,7 @@ def lookalikes(options):
     true = dict(zip(store.table["id"], store.table["time_since_pericentre"], strict=True))
     search, table = SimilaritySearch(model).fit(store), []
     for candidates, steps, how in (
-        (30, 2, "walk on the graph, the most alike of 30"),
+        (8, 2, "walk on the graph, the most alike of 8 first"),
         (0, 2, "walk on the graph"),
         (0, 0, "nearest alone"),
     ):
@@ -68,7 +68,7 @@ def lookalikes(options):
                     "median time difference of six (Myr)": f"{np.nanmedian(away):.0f}",
                 }
             )
-    search.set_params(steps=2, candidates=30)
+    search.set_params(steps=2, candidates=8)
     shown = stores(options, "field", kinds=("mergers",))
     _, unseen = split(shown)
     rows = unseen[:: len(unseen) // _SHOWN + 7][:_SHOWN]
