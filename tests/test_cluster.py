@@ -60,6 +60,22 @@ def test_the_number_hardly_depends_on_k(blobs):
         assert GalaxyClusterer(k=k).fit(blobs[0]).n_clusters_ == 4
 
 
+def test_neighbours_reach_beyond_the_own_simulation():
+    # 40 simulations, each a string of like snapshots, half of them in either of two clouds.
+    rng = np.random.default_rng(4)
+    cloud = np.arange(40) % 2
+    starts = rng.normal(size=(40, 6)) + 5 * cloud[:, np.newaxis]
+    steps = 0.05 * rng.normal(size=(40, 40, 6))
+    vectors = (starts[:, np.newaxis] + steps.cumsum(axis=1)).reshape(-1, 6)
+    table = QTable({"id": [f"image{i}" for i in range(1600)]})
+    alone = GalaxyClusterer(2).fit(LatentSet(vectors, table, "abc"))
+    assert alone.graph_.k == 60
+    table["group"] = [f"sim{i // 40}" for i in range(1600)]
+    found = GalaxyClusterer(2).fit(LatentSet(vectors, table, "abc"))
+    assert found.graph_.k == 80
+    assert adjusted_rand_score(np.repeat(cloud, 40), found.labels_) == 1
+
+
 def test_agreement_and_catalogue(blobs):
     vectors, truth = blobs
     names = np.array(["merged", "approaching", "", "separated"])[truth]

@@ -36,8 +36,9 @@ class GalaxyClusterer(ClusterMixin, BaseEstimator):
         Number of clusters, at least 2; by default as many as there are eigenvalues below the
         widest gap between them (von Luxburg 2007).
     k : int, optional
-        Neighbours that each image is joined to; by default 60, or a tenth of the images where that
-        is less, and at least 5.
+        Neighbours that each image is joined to. By default 60, or twice as many as a group
+        (simulation) usually has images where that is more, so that an image has neighbours of
+        other groups; and a tenth of the images where that is less, and at least 5.
     index : str
         A registered index.
     index_options : dict, optional
@@ -115,7 +116,7 @@ class GalaxyClusterer(ClusterMixin, BaseEstimator):
         wanted = self.max_clusters if self.n_clusters is None else self.n_clusters
         if wanted < 2:
             raise ValueError(f"n_clusters and max_clusters must be at least 2; got {wanted}")
-        k = min(_NEIGHBOURS, max(5, len(latents) // 10)) if self.k is None else self.k
+        k = _neighbours(latents) if self.k is None else self.k
         if len(latents) <= max(k, wanted + 1 if self.n_clusters else 3):
             raise ValueError(
                 f"{len(latents)} images are too few for k = {k} neighbours of each and "
@@ -270,3 +271,10 @@ def _as_set(latents):
         return LatentSet.load(latents)
     latents = as_vectors(latents, what="latents")
     return LatentSet(latents, {"id": [str(i) for i in range(len(latents))]})
+
+
+def _neighbours(latents):
+    groups = np.asarray(latents.column("group"), dtype=str)
+    images = np.unique(groups[groups != ""], return_counts=True)[1]
+    wanted = max(_NEIGHBOURS, 2 * int(np.median(images))) if len(images) else _NEIGHBOURS
+    return min(wanted, max(5, len(latents) // 10))
