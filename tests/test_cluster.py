@@ -74,6 +74,10 @@ def test_neighbours_reach_beyond_the_own_simulation():
     found = GalaxyClusterer(2).fit(LatentSet(vectors, table, "abc"))
     assert found.graph_.k == 80
     assert adjusted_rand_score(np.repeat(cloud, 40), found.labels_) == 1
+    # Large simulations do not make the graph too large.
+    many = QTable({"id": [f"image{i}" for i in range(3200)], "group": ["one"] * 3200})
+    found = GalaxyClusterer(2).fit(LatentSet(rng.normal(size=(3200, 6)), many, "abc"))
+    assert found.graph_.k == 300
 
 
 def test_agreement_and_catalogue(blobs):

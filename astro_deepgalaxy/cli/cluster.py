@@ -15,7 +15,7 @@ import click
     help="Table to write; the suffix chooses the format (.ecsv, .fits, .vot, .csv, .parquet).",
 )
 @click.option("-n", "number", type=int, help="Number of clusters; by default the spectrum's gap.")
-@click.option("-k", type=int, help="Neighbours that each image is joined to; at least 60 of many.")
+@click.option("-k", type=int, help="Neighbours that each image is joined to; 60 to 300 of many.")
 @click.option("--index", default="exact", show_default=True, help="Registered index.")
 @click.option("--figure", help="Also draw the most typical images of each cluster (.png, .pdf).")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")

@@ -15,7 +15,7 @@ PERPLEXITY = 3.0
 
 _BISECTIONS = 50
 _SMALL = 200  # vectors whose spectrum is found without iterations
-_ITERATED = 80
+_ITERATED = 80  # vectors that are iterated on at least
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .matches import LABELS
 
 __all__ = ["GalaxyClusterer"]
 
-_NEIGHBOURS = 60
+_NEIGHBOURS = 60, 300
 
 
 class GalaxyClusterer(ClusterMixin, BaseEstimator):
@@ -36,9 +36,9 @@ class GalaxyClusterer(ClusterMixin, BaseEstimator):
         Number of clusters, at least 2; by default as many as there are eigenvalues below the
         widest gap between them (von Luxburg 2007).
     k : int, optional
-        Neighbours that each image is joined to. By default 60, or twice as many as a group
-        (simulation) usually has images where that is more, so that an image has neighbours of
-        other groups; and a tenth of the images where that is less, and at least 5.
+        Neighbours that each image is joined to. By default twice as many as a group (simulation)
+        usually has images, so that an image has neighbours of other groups, within 60 and 300; a
+        tenth of the images where that is less, and at least 5.
     index : str
         A registered index.
     index_options : dict, optional
@@ -276,5 +276,5 @@ def _as_set(latents):
 def _neighbours(latents):
     groups = np.asarray(latents.column("group"), dtype=str)
     images = np.unique(groups[groups != ""], return_counts=True)[1]
-    wanted = max(_NEIGHBOURS, 2 * int(np.median(images))) if len(images) else _NEIGHBOURS
-    return min(wanted, max(5, len(latents) // 10))
+    wanted = np.clip(2 * np.median(images) if len(images) else 0, *_NEIGHBOURS)
+    return min(int(wanted), max(5, len(latents) // 10))

@@ -102,18 +102,11 @@ def most_alike(matches, n, candidates):
     -------
     `~astropy.table.QTable`
     """
-    order = np.lexsort(
-        (
-            matches["rank"],
-            np.where(matches["rank"] <= candidates, -np.nan_to_num(matches["ssim"], nan=-1), 1),
-            matches["query_row"],
-        )
-    )
-    matches = matches[order]
-    starts = np.flatnonzero(np.diff(matches["query_row"], prepend=-1))
-    place = np.arange(len(matches)) - np.repeat(starts, np.diff([*starts, len(matches)]))
-    matches["rank"] = np.where(matches["rank"] > 0, place + 1, 0)
-    return matches[place < n]
+    rank = np.array(matches["rank"])  # counts up within each query, before as after
+    alike = np.where(rank <= candidates, np.nan_to_num(matches["ssim"], nan=-1), -1)
+    matches = matches[np.lexsort((rank, -alike, matches["query_row"]))]
+    matches["rank"] = rank
+    return matches[rank <= n]
 
 
 def groups_by_id(known, images):
