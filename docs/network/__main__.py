@@ -48,7 +48,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EXPERIMENTS))
     parser.add_argument("--work", type=Path, required=True, help="folder for images and models")
     parser.add_argument("--real", type=Path, help="folder of real images, also learned from")
-    parser.add_argument("--epochs", type=int, default=14, help="of the first headline model")
+    parser.add_argument("--epochs", type=int, default=28, help="of the first headline model")
     parser.add_argument("--embedder-epochs", type=int, default=10)
     parser.add_argument("--semi-images", type=int, default=6000, help="images seen by each model")
     parser.add_argument("--workers", type=int, default=1, help="processes that train a model")
