@@ -80,7 +80,7 @@ def split(store):
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
-def trainer(options, batch_size=64):
+def trainer(options, batch_size=16):
     """Parameters of an estimator that train it in one process or several, of one batch in all."""
     if options.workers == 1:
         return {"batch_size": batch_size}

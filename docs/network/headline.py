@@ -99,7 +99,7 @@ def _trained(options, name, store, rows, **settings):
             test_time_augmentation=True,
             interval=0.68,
             seed=1,
-            **{"epochs": options.epochs, **trainer(options, batch_size=16), **settings},
+            **{"epochs": options.epochs, **trainer(options), **settings},
             work_folder=folder,
         )
         classifier.fit(store, rows=rows).save(folder / "model")

@@ -139,7 +139,7 @@ def trained_embedder(options):
             | dict.fromkeys(("blur", "noise", "stars", "brightness"), 0),
             seed=1,
             work_folder=folder,
-            **trainer(options, batch_size=16),
+            **trainer(options),
         )
         embedder.fit(store, rows=split(store)[0], unlabelled=real(options))
         embedder.save(folder / "model")
